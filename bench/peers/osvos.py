@@ -1,0 +1,397 @@
+"""OSVOS in plain eager PyTorch: the program that torchvid is timed against. Development only, never shipped.
+
+It is written from the published facts of the method the way its reference implementation computes it: all five
+outputs in every forward pass, 16-channel bilinear ConvTranspose2d upsampling, a gradient for the input image, the
+class-balanced cross-entropy summed over the pixels, gradients of five passes per SGD step, NCHW float32.
+
+  python osvos.py --check GOLDEN.json [...]      compare with golden numbers (logits, losses, gradients, 20 passes)
+  python osvos.py [--backbone mobilenet] ...     read `train`, `infer` or `quit` from stdin; do one unit of work per
+                                                 line and answer it with one JSON line
+"""
+
+import argparse
+import json
+import pathlib
+import sys
+import time
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+ACCUMULATE = 5  # passes whose gradients make one SGD step
+SIDE_CHANNELS = 16
+
+
+# ---------------------------------------------------------------------------------------------- the network
+
+
+def bilinear_kernel(size):
+    """The size x size bilinear interpolation filter."""
+    factor = (size + 1) // 2
+    centre = factor - 1 if size % 2 else factor - 0.5
+    ramp = 1 - (torch.arange(size, dtype=torch.float64) - centre).abs() / factor
+    return (ramp[:, None] * ramp[None, :]).float()
+
+
+def bilinear_upsampling(channels, stride):
+    """A transposed convolution that enlarges each of its channels bilinearly, `stride` times."""
+    layer = nn.ConvTranspose2d(channels, channels, 2 * stride, stride=stride, bias=False)
+    with torch.no_grad():
+        layer.weight.zero_()
+        layer.weight[range(channels), range(channels)] = bilinear_kernel(2 * stride)
+    return layer
+
+
+def centre_crop(x, height, width):
+    """Cuts the surplus; the odd pixel goes at the bottom and at the right."""
+    top, left = (x.shape[2] - height) // 2, (x.shape[3] - width) // 2
+    return x[:, :, top : top + height, left : left + width]
+
+
+class Osvos(nn.Module):
+    """A trunk with taps, and OSVOS's head: one side output per tap, and their fusion. Returns the logit maps."""
+
+    def __init__(self, channels, strides):
+        super().__init__()
+        self.upscale = nn.ModuleList(bilinear_upsampling(SIDE_CHANNELS, s) for s in strides)
+        self.upscale_ = nn.ModuleList(bilinear_upsampling(1, s) for s in strides)
+        self.stages = self.trunk()
+        self.side_prep = nn.ModuleList(nn.Conv2d(c, SIDE_CHANNELS, 3, padding=1) for c in channels)
+        self.score_dsn = nn.ModuleList(nn.Conv2d(SIDE_CHANNELS, 1, 1) for _ in channels)
+        self.fuse = nn.Conv2d(SIDE_CHANNELS * len(channels), 1, 1)
+        for layer in [*self.side_prep, *self.score_dsn, self.fuse]:
+            nn.init.normal_(layer.weight, std=0.001)
+            nn.init.zeros_(layer.bias)
+        # The reference starts from ImageNet weights. Random ones of the same scale keep the activations in a normal
+        # range, so that no pass is slow because of denormal numbers.
+        for layer in self.stages.modules():
+            if isinstance(layer, nn.Conv2d):
+                nn.init.kaiming_uniform_(layer.weight, nonlinearity='relu')
+                if layer.bias is not None:
+                    nn.init.zeros_(layer.bias)
+
+    def forward(self, image):
+        height, width = image.shape[2:]
+        side, outputs = [], []
+        for i, x in enumerate(self.taps(image)):
+            prepared = self.side_prep[i](x)
+            side.append(centre_crop(self.upscale[i](prepared), height, width))
+            outputs.append(centre_crop(self.upscale_[i](self.score_dsn[i](prepared)), height, width))
+        outputs.append(self.fuse(torch.cat(side, dim=1)))
+        return outputs
+
+    def head_groups(self, lr, decay):
+        return [
+            {'params': [m.weight for m in self.side_prep], 'lr': lr, 'weight_decay': decay},
+            {'params': [m.bias for m in self.side_prep], 'lr': 2 * lr, 'weight_decay': 0},
+            {'params': [self.fuse.weight], 'lr': lr / 100, 'weight_decay': decay},
+            {'params': [self.fuse.bias], 'lr': 2 * lr / 100, 'weight_decay': 0},
+            # The fixed filters are parameters of rate 0 in the reference: their gradients are computed, not used.
+            {'params': [*self.upscale.parameters(), *self.upscale_.parameters()], 'lr': 0, 'weight_decay': 0},
+        ]
+
+
+class VggOsvos(Osvos):
+    """VGG16 without batch normalisation; the taps are its four later stages."""
+
+    MEAN_BGR = np.array([104.00699, 116.66877, 122.67892], dtype=np.float32)
+    STAGES = [(64, 2), (128, 2), (256, 3), (512, 3), (512, 3)]  # channels, convolutions
+
+    def __init__(self):
+        super().__init__(channels=[128, 256, 512, 512], strides=[2, 4, 8, 16])
+
+    @classmethod
+    def trunk(cls):
+        stages, previous = nn.ModuleList(), 3
+        for number, (channels, depth) in enumerate(cls.STAGES):
+            layers = [nn.MaxPool2d(2, 2, ceil_mode=True)] if number else []
+            for _ in range(depth):
+                layers += [nn.Conv2d(previous, channels, 3, padding=1), nn.ReLU(inplace=True)]
+                previous = channels
+            stages.append(nn.Sequential(*layers))
+        return stages
+
+    def taps(self, x):
+        x = self.stages[0](x)
+        for stage in self.stages[1:]:
+            x = stage(x)
+            yield x
+
+    @classmethod
+    def prepare(cls, rgb):
+        """uint8 RGB (H, W, 3) -> float32 (1, 3, H, W), BGR minus the mean."""
+        bgr = rgb[:, :, ::-1].astype(np.float32) - cls.MEAN_BGR
+        return torch.from_numpy(np.ascontiguousarray(bgr.transpose(2, 0, 1)))[None]
+
+    reduction = 'sum'
+
+    def optimizer(self, lr=1e-8, decay=2e-4):
+        trunk = [m for m in self.stages.modules() if isinstance(m, nn.Conv2d)]
+        groups = [
+            {'params': [m.weight for m in trunk], 'lr': lr, 'weight_decay': decay},
+            {'params': [m.bias for m in trunk], 'lr': 2 * lr, 'weight_decay': 0},
+        ]
+        return torch.optim.SGD(groups + self.head_groups(lr, decay), lr=lr, momentum=0.9)
+
+
+class SameConv2d(nn.Conv2d):
+    """A 3x3 convolution with TensorFlow's SAME padding: the odd pixel goes at the bottom and at the right."""
+
+    def forward(self, x):
+        pads = []
+        for size in (x.shape[3], x.shape[2]):
+            total = max((-(-size // self.stride[0]) - 1) * self.stride[0] + 3 - size, 0)
+            pads += [total // 2, total - total // 2]
+        if pads[0] == pads[1] == pads[2] == pads[3]:
+            return F.conv2d(x, self.weight, self.bias, self.stride, pads[0], 1, self.groups)
+        return F.conv2d(F.pad(x, pads), self.weight, self.bias, self.stride, 0, 1, self.groups)
+
+
+class MobileOsvos(Osvos):
+    """MobileNetV1 (batch statistics frozen); the taps follow pointwise blocks 1, 3, 5, 11 and 12."""
+
+    # channels and stride of blocks 1..12
+    BLOCKS = [(64, 1), (128, 2), (128, 1), (256, 2), (256, 1), (512, 2)] + [(512, 1)] * 5 + [(1024, 2)]
+    TAPS = (1, 3, 5, 11, 12)
+
+    def __init__(self):
+        super().__init__(channels=[64, 128, 256, 512, 1024], strides=[2, 4, 8, 16, 32])
+
+    @classmethod
+    def trunk(cls):
+        def conv(cin, cout, stride, groups=1):
+            layer = SameConv2d(cin, cout, 3, stride, groups=groups, bias=False)
+            return [layer, nn.BatchNorm2d(cout, eps=1e-3), nn.ReLU6(inplace=True)]
+
+        stages, previous = nn.ModuleList([nn.Sequential(*conv(3, 32, 2))]), 32
+        for channels, stride in cls.BLOCKS:
+            pointwise = nn.Conv2d(previous, channels, 1, bias=False)
+            stages.append(
+                nn.Sequential(
+                    *conv(previous, previous, stride, groups=previous),
+                    pointwise,
+                    nn.BatchNorm2d(channels, eps=1e-3),
+                    nn.ReLU6(inplace=True),
+                )
+            )
+            previous = channels
+        return stages
+
+    def taps(self, x):
+        x = self.stages[0](x)
+        for block, stage in enumerate(self.stages[1:], start=1):
+            x = stage(x)
+            if block in self.TAPS:
+                yield x
+
+    def train(self, mode=True):
+        super().train(mode)
+        for module in self.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.eval()  # the batch statistics stay as they were learnt
+        return self
+
+    @classmethod
+    def prepare(cls, rgb):
+        """uint8 RGB (H, W, 3) -> float32 (1, 3, H, W) in -1 .. 1."""
+        x = rgb.astype(np.float32) / 127.5 - 1
+        return torch.from_numpy(np.ascontiguousarray(x.transpose(2, 0, 1)))[None]
+
+    reduction = 'mean'
+
+    def optimizer(self, lr=1e-3, decay=2e-4):
+        convs = [m.weight for m in self.stages.modules() if isinstance(m, nn.Conv2d)]
+        norms = [p for m in self.stages.modules() if isinstance(m, nn.BatchNorm2d) for p in m.parameters()]
+        groups = [
+            {'params': convs, 'lr': lr, 'weight_decay': decay},
+            {'params': norms, 'lr': lr, 'weight_decay': 0},
+        ]
+        return torch.optim.SGD(groups + self.head_groups(lr, decay), lr=lr, momentum=0.9)
+
+
+BACKBONES = {'vgg16': VggOsvos, 'mobilenet': MobileOsvos}
+
+
+# ---------------------------------------------------------------------------------------------- loss and training
+
+
+def class_balanced_loss(logits, label, reduction='sum'):
+    """Logistic loss in which the object's and the background's pixels weigh the same. `sum`: per image."""
+    y = (label >= 0.5).to(logits.dtype)
+    positive = y.sum()
+    total = y.numel()
+    weight = torch.where(y > 0, (total - positive) / total, positive / total)
+    loss = F.binary_cross_entropy_with_logits(logits, y, weight=weight, reduction='sum')
+    return loss / (logits.shape[0] if reduction == 'sum' else logits.numel())
+
+
+class OnlineTrainer:
+    """One-shot training on the first frame: the fused output's loss only, one SGD step every five passes."""
+
+    def __init__(self, net, image, label):
+        self.net, self.image, self.label = net.train(), image, label
+        self.optimizer = net.optimizer()
+        self.passes = 0
+
+    def train_pass(self):
+        """One forward and backward pass (and each fifth time the step); returns the loss before it."""
+        inputs = self.image.detach().requires_grad_()
+        loss = class_balanced_loss(self.net(inputs)[-1], self.label, self.net.reduction)
+        (loss / ACCUMULATE).backward()
+        self.passes += 1
+        if self.passes % ACCUMULATE == 0:
+            self.optimizer.step()
+            self.optimizer.zero_grad()
+        return loss.item()
+
+
+@torch.no_grad()
+def infer(net, rgb):
+    """uint8 RGB (H, W, 3) -> float32 (H, W), the object's probability."""
+    return torch.sigmoid(net(net.prepare(rgb))[-1])[0, 0].numpy()
+
+
+# ---------------------------------------------------------------------------------------------- goldens
+
+
+def formula(name, count, seed):
+    """`count` numbers in [0, 1) that depend on nothing but the name and the seed (FNV-1a, then murmur3's mixer)."""
+    h = 0x811C9DC5
+    for byte in name.encode():
+        h = ((h ^ byte) * 0x01000193) & 0xFFFFFFFF
+    h ^= (seed * 0x9E3779B9) & 0xFFFFFFFF
+    x = np.arange(count, dtype=np.uint64).astype(np.uint32) * np.uint32(2654435761) + np.uint32(h)
+    x ^= x >> np.uint32(16)
+    x *= np.uint32(0x85EBCA6B)
+    x ^= x >> np.uint32(13)
+    x *= np.uint32(0xC2B2AE35)
+    x ^= x >> np.uint32(16)
+    return x.astype(np.float64) / 2**32
+
+
+@torch.no_grad()
+def fill_by_formula(net, seed):
+    for name, tensor in net.state_dict().items():
+        if name.startswith('upscale'):
+            continue
+        reach = (6 / tensor[0].numel()) ** 0.5 if name.endswith('.weight') else 0.05
+        values = (-reach + 2 * reach * formula(name, tensor.numel(), seed)).astype(np.float32)
+        tensor.copy_(torch.from_numpy(values).view(tensor.shape))
+
+
+def read_safetensors(path):
+    blob = path.read_bytes()
+    start = 8 + int.from_bytes(blob[:8], 'little')
+    header = json.loads(blob[8:start])
+    header.pop('__metadata__', None)
+    tensors = {}
+    for name, entry in header.items():
+        begin, end = (start + offset for offset in entry['data_offsets'])
+        tensors[name] = torch.from_numpy(np.frombuffer(blob[begin:end], '<f4').reshape(entry['shape']).copy())
+    return tensors
+
+
+class Checker:
+    def __init__(self):
+        self.failed = 0
+
+    def __call__(self, what, value, want, tolerance):
+        value, want = torch.as_tensor(value, dtype=torch.float64), torch.as_tensor(want, dtype=torch.float64)
+        error = ((value - want).abs().max() / want.abs().max().clamp_min(1e-30)).item()
+        good = error <= tolerance  # false for NaN too
+        self.failed += not good
+        print(f'{"ok   " if good else "WRONG"} {what}: {error:.1e} (at most {tolerance:.0e})')
+
+
+def check_golden(path, check):
+    golden = json.loads(path.read_text())
+    tensors = read_safetensors(path.with_suffix('.safetensors'))
+    height, width, seed = golden['H'], golden['W'], golden['seed']
+    net = VggOsvos()
+    fill_by_formula(net, seed)
+    pixels = np.floor(formula('image', 3 * height * width, seed) * 256).astype(np.uint8)
+    rgb = pixels.reshape(3, height, width).transpose(1, 2, 0)
+    label = torch.zeros(1, 1, height, width)
+    label[:, :, slice(*golden['mask']['rows']), slice(*golden['mask']['cols'])] = 1
+
+    outputs = net(net.prepare(rgb))
+    for i, logits in enumerate(outputs):
+        check(f'logits {i}', logits.detach(), tensors[f'logits.{i}'], 1e-4)
+        check(f'loss {i}', class_balanced_loss(logits, label).item(), golden['loss'][i], 1e-5)
+        check(f'mean loss {i}', class_balanced_loss(logits, label, 'mean').item(), golden['loss_size_average'][i], 1e-5)
+    class_balanced_loss(outputs[-1], label).backward()
+    parameters = dict(net.named_parameters())
+    norms = golden['grad_norm_fuse_only']
+    ratios = [parameters[name].grad.double().norm().item() / want for name, want in norms.items()]
+    check('gradient norms', ratios, [1.0] * len(ratios), 1e-4)
+    net.zero_grad()
+
+    start = {name: tensor.detach().clone() for name, tensor in parameters.items()}
+    trainer = OnlineTrainer(net, net.prepare(rgb), label)
+    want = golden['online_loss_trace_20_passes_accumulate_5']
+    trace = [trainer.train_pass() for _ in want]
+    for i in (0, 5, 10, 15, 19):
+        check(f'online loss {i}', trace[i], want[i], 1e-3)
+    for name, moved in golden['online_param_delta_norm_after_4_updates'].items():
+        check(f'movement of {name}', (parameters[name].detach() - start[name]).double().norm().item(), moved, 1e-3)
+    with torch.no_grad():
+        check('logits after 4 updates', net(net.prepare(rgb))[-1], tensors['logits_after_4_updates'], 1e-3)
+
+
+# ---------------------------------------------------------------------------------------------- program
+
+
+def serve(options):
+    net = BACKBONES[options.backbone]()
+    height, width = options.height, options.width
+    generator = torch.Generator().manual_seed(options.seed)
+    rgb = torch.randint(0, 256, (height, width, 3), generator=generator, dtype=torch.uint8).numpy()
+    label = torch.zeros(1, 1, height, width)
+    label[:, :, height // 4 : height // 2, width // 3 : 2 * width // 3] = 1
+    trainer = OnlineTrainer(net, net.prepare(rgb), label)
+    units = {'train': trainer.train_pass, 'infer': lambda: float(infer(net, rgb).mean())}
+    answer(
+        unit='ready', torch=torch.__version__, threads=torch.get_num_threads(), backbone=options.backbone,
+        height=height, width=width, parameters=sum(p.numel() for p in net.parameters()),
+    )
+    for line in sys.stdin:
+        unit = line.strip()
+        if unit == 'quit':
+            break
+        if unit not in units:
+            answer(error=f'unknown unit {unit!r}: train, infer or quit')
+            continue
+        begin = time.perf_counter()
+        value = units[unit]()
+        answer(unit=unit, seconds=time.perf_counter() - begin, value=value)
+
+
+def answer(**record):
+    print(json.dumps(record), flush=True)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--check', nargs='+', type=pathlib.Path, metavar='GOLDEN.json')
+    parser.add_argument('--backbone', choices=BACKBONES, default='vgg16')
+    parser.add_argument('--height', type=int, default=480)
+    parser.add_argument('--width', type=int, default=854)
+    parser.add_argument('--threads', type=int, help="default: PyTorch's own choice")
+    parser.add_argument('--seed', type=int, default=1)
+    options = parser.parse_args()
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    torch.manual_seed(options.seed)
+    if not options.check:
+        return serve(options)
+    check = Checker()
+    for path in options.check:
+        print(path.name)
+        check_golden(path, check)
+    sys.exit(1 if check.failed else 0)
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,218 @@
+import { createRequire } from 'node:module'
+import os from 'node:os'
+import path from 'node:path'
+import nodeGypBuild from 'node-gyp-build'
+import { type ErrorCode, TorchvidError } from './errors.ts'
+import { type LibTorch, locateLibTorch } from './libtorch/locate.ts'
+import { packageRoot } from './libtorch/package.ts'
+import { libraryNames } from './libtorch/platform.ts'
+import type { RawImage, TensorData } from './types.ts'
+
+/**
+ * The one typed contract with the addon: everything it exports, and nothing else. A test compares this list with what
+ * the built addon really exports. All promises are settled by the engine thread's work; none blocks the event loop.
+ */
+export interface Native {
+  createNetwork(graph: object, options: { seed: number; device: string }): Promise<NativeNetwork>
+  train(network: NativeNetwork, settings: NativeTraining, onRecords: (records: NativeRecord[]) => void): NativeJob
+  segment(
+    networks: NativeNetwork[],
+    ids: number[],
+    frame: RawImage,
+    options: { pixels: NativePixels; output: string; threshold: number; maxSize: number },
+  ): Promise<{ mask: Uint8Array; probability: Float32Array }>
+  readTensor(path: string, tensor: NativeTensorRow): Promise<TensorData>
+  classBalancedCrossEntropy(
+    logits: TensorData,
+    labels: TensorData,
+    reduction: 'sum' | 'mean',
+  ): Promise<{ loss: number; gradient: TensorData }>
+  jaccard(mask: NativeMask, truth: NativeMask): Promise<number>
+  contour(mask: NativeMask, truth: NativeMask): Promise<number>
+  info(): Promise<{ builtFor: string; threads: number; cpuCapability: string }>
+  setThreads(count: number): Promise<void>
+  setErrorFactory(factory: (code: ErrorCode, message: string) => Error): void
+}
+
+/** The names of all functions of `Native`. */
+export const nativeFunctions: readonly (keyof Native)[] = [
+  'createNetwork',
+  'train',
+  'segment',
+  'readTensor',
+  'classBalancedCrossEntropy',
+  'jaccard',
+  'contour',
+  'info',
+  'setThreads',
+  'setErrorFactory',
+]
+
+/** A network inside the addon. Its memory is freed by `dispose`, or by the garbage collector. */
+export interface NativeNetwork {
+  parameters(): { name: string; shape: number[]; trainable: boolean }[]
+  forward(
+    inputs: Record<string, TensorData>,
+    options: { training: boolean; outputs: string[]; seed: number },
+  ): Promise<Record<string, TensorData>>
+  summary(shapes: Record<string, number[]>): Promise<NativeLayer[]>
+  read(name: string): Promise<TensorData>
+  load(path: string, tensors: { name: string; tensor: NativeTensorRow }[]): Promise<void>
+  save(path: string, metadata: Record<string, string>): Promise<void>
+  clone(): Promise<NativeNetwork>
+  dispose(): void
+}
+
+/** The names of all methods of `NativeNetwork`. */
+export const nativeNetworkMethods: readonly (keyof NativeNetwork)[] = [
+  'parameters',
+  'forward',
+  'summary',
+  'read',
+  'load',
+  'save',
+  'clone',
+  'dispose',
+]
+
+/** What one layer costs. */
+export interface NativeLayer {
+  name: string
+  op: string
+  shape: number[]
+  parameters: number
+  macs: number
+  activationBytes: number
+}
+
+/** Element types of tensors in files, as safetensors names them. */
+export type FileDtype = 'F64' | 'F32' | 'F16' | 'BF16' | 'I64' | 'I32' | 'I16' | 'I8' | 'U8' | 'BOOL'
+
+/** Where a tensor lies in a file: bytes from its start; strides in elements, contiguous when left out. */
+export interface NativeTensorRow {
+  dtype: FileDtype
+  shape: number[]
+  strides?: number[]
+  offset: number
+}
+
+/** How a network takes its pictures: value = (x - mean) / std, x in 0..255, all in the order named. */
+export interface NativePixels {
+  order: 'RGB' | 'BGR'
+  mean: number[]
+  std: number[]
+}
+
+/** A mask at the border: object where non-zero. */
+export interface NativeMask {
+  data: Uint8Array
+  width: number
+  height: number
+}
+
+/** One training, in the trainer's terms. */
+export interface NativeTraining {
+  passes: number
+  accumulate: number
+  schedule: 'constant' | 'cosine'
+  bfloat16: boolean
+  seed: number
+  optimizer: {
+    kind: 'sgd' | 'adam'
+    momentum: number
+    nesterov: boolean
+    groups: { pattern: string; learningRate: number; weightDecay: number }[]
+  }
+  source: {
+    image: RawImage
+    mask: NativeMask
+    pixels: NativePixels
+    maxSize: number
+    augment: { flip: number; rotation: number; scale: [number, number] } | null
+  }
+  objective: { outputs: Record<string, number>; reduction: 'sum' | 'mean' }
+  checkpoint?: { path: string; every: number; metadata: Record<string, string> }
+  resume?: { path: string; step: number; tensors: ({ name: string } & NativeTensorRow)[] }
+}
+
+/** What the trainer reports of one pass. */
+export interface NativeRecord {
+  step: number
+  loss: number
+  losses: Record<string, number>
+  learningRate: number
+  seconds: number
+}
+
+/** A training under way. */
+export interface NativeJob {
+  promise: Promise<NativeNetwork>
+  abort(): void
+}
+
+/** The code with which an aborted job rejects; the caller's own reason takes its place. */
+export const abortedCode = 'ABORTED'
+
+let loaded: { native: Native; libtorch: LibTorch } | undefined
+
+/**
+ * The addon, loaded at first use.
+ * @throws TorchvidError ERR_LIBTORCH_NOT_FOUND, ERR_LIBTORCH_VERSION
+ */
+export function native(): Native {
+  return load().native
+}
+
+/** The LibTorch in use. Loads the addon. */
+export function libtorchInUse(): LibTorch {
+  return load().libtorch
+}
+
+function load(): { native: Native; libtorch: LibTorch } {
+  if (loaded !== undefined) return loaded
+  const libtorch = locateLibTorch()
+  const loaderPath = findLoader()
+  const loader = createRequire(import.meta.url)(loaderPath) as { open(path: string): string }
+  const names = libraryNames()
+  for (const name of [names.c10, names.torchCpu]) open(loader, path.join(libtorch.root, 'lib', name))
+  const addon = openAddon(path.join(path.dirname(loaderPath), engineName()))
+  addon.setErrorFactory((code, message) => new TorchvidError(code, message))
+  loaded = { native: addon, libtorch }
+  return loaded
+}
+
+/** The loader's path: from `prebuilds/`, or from a build folder during development. */
+function findLoader(): string {
+  try {
+    return nodeGypBuild.path(packageRoot())
+  } catch (cause) {
+    const target = `${process.platform}-${process.arch}`
+    const message = `torchvid has no addon for ${target}. Supported systems come with one; from a clone, run: npm run build`
+    throw new TorchvidError('ERR_LIBTORCH_NOT_FOUND', message, { cause })
+  }
+}
+
+function engineName(): string {
+  const suffix = { win32: 'dll', darwin: 'dylib' }[process.platform as string] ?? 'so'
+  return `torchvid_engine.${suffix}`
+}
+
+function open(loader: { open(path: string): string }, library: string): void {
+  const failure = loader.open(library)
+  if (failure === '') return
+  const message = `LibTorch's ${path.basename(library)} does not load: ${failure}. Run \`npx torchvid doctor\` to see what is wrong.`
+  throw new TorchvidError('ERR_LIBTORCH_NOT_FOUND', message)
+}
+
+function openAddon(file: string): Native {
+  const module = { exports: {} as Native }
+  // RTLD_DEEPBIND: Node exports its own zlib, OpenSSL and libuv, which LibTorch's side must not see.
+  const { RTLD_NOW, RTLD_DEEPBIND = 0 } = os.constants.dlopen as Record<string, number>
+  try {
+    process.dlopen(module, file, (RTLD_NOW ?? 2) | RTLD_DEEPBIND)
+  } catch (cause) {
+    const message = `torchvid's engine does not load: ${(cause as Error).message}. Run \`npx torchvid doctor\` to see what is wrong.`
+    throw new TorchvidError('ERR_LIBTORCH_NOT_FOUND', message, { cause })
+  }
+  return module.exports
+}

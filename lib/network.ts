@@ -1,0 +1,249 @@
+import path from 'node:path'
+import { checkInteger, describe, invalidArgument, TorchvidError } from './errors.ts'
+import type { Graph } from './graph/types.ts'
+import { type NativeNetwork, native } from './native.ts'
+import type { Device, TensorData } from './types.ts'
+import { readTable, type WeightsTensor } from './weights/table.ts'
+
+/** Settings of `Network.create`. */
+export interface NetworkOptions {
+  /** Default `'auto'`. */
+  device?: Device
+  /** The parameters' start comes from this number. Default 0. */
+  seed?: number
+}
+
+/** Settings of `Network.load`. */
+export interface LoadOptions {
+  /** Missing or unexpected tensors are an error. Default true. */
+  strict?: boolean
+  /** Takes only tensors whose name starts so, and cuts it off. */
+  prefix?: string
+  /** Renames each tensor (after `prefix`); null leaves it out. */
+  map?: (name: string) => string | null
+}
+
+/** What `Network.load` did, by the network's names; `unexpected` by the file's. */
+export interface LoadResult {
+  loaded: string[]
+  missing: string[]
+  unexpected: string[]
+}
+
+/** What one layer costs at the input shapes given. */
+export interface LayerSummary {
+  name: string
+  op: string
+  /** Of its output. */
+  shape: number[]
+  /** Trainable or frozen numbers; running statistics do not count. */
+  parameters: number
+  /** Multiply-accumulates. */
+  macs: number
+  /** Bytes of its output. */
+  activationBytes: number
+}
+
+/** What a network costs at the input shapes given. */
+export interface NetworkSummary {
+  layers: LayerSummary[]
+  parameters: number
+  macs: number
+  activationBytes: number
+}
+
+/** A parameter or buffer of a network. */
+export interface ParameterInfo {
+  /** Its state_dict name. */
+  name: string
+  shape: number[]
+  /** False for buffers and frozen layers. */
+  trainable: boolean
+}
+
+/** The key under which a saved file carries the graph. */
+export const graphKey = 'torchvid.graph'
+
+/** Tensors of training checkpoints that are no part of the network. */
+const trainingPrefix = 'torchvid.'
+
+/**
+ * A network: a graph with its tensors, on a device. The only long-lived native object; `dispose` frees it at once, the
+ * garbage collector some time. After `dispose` every call rejects with ERR_DISPOSED.
+ */
+export class Network {
+  /** The network as plain JSON. Treat it as read-only. */
+  readonly graph: Graph
+  /** @internal */
+  readonly handle: NativeNetwork
+
+  /** @internal Use `create` or `open`. */
+  constructor(graph: Graph, handle: NativeNetwork) {
+    this.graph = graph
+    this.handle = handle
+  }
+
+  /**
+   * A network with fresh parameters. The graph is checked whole, shapes included.
+   * @throws TorchvidError ERR_INVALID_ARGUMENT or ERR_SHAPE naming the layer, ERR_DEVICE_UNAVAILABLE, ERR_LIBTORCH_NOT_FOUND
+   */
+  static async create(graph: Graph, options: NetworkOptions = {}): Promise<Network> {
+    checkGraph(graph, 'graph')
+    const { device = 'auto', seed = 0 } = options
+    checkInteger('seed', seed, 0)
+    return new Network(graph, await native().createNetwork(graph, { device, seed }))
+  }
+
+  /**
+   * A network from a file that `save` wrote, or a training checkpoint: graph and weights.
+   * @throws TorchvidError ERR_IO, ERR_CHECKPOINT_FORMAT
+   */
+  static async open(file: string, options: Pick<NetworkOptions, 'device'> = {}): Promise<Network> {
+    const { tensors, metadata } = await readTable(file)
+    const text = metadata[graphKey]
+    if (text === undefined) {
+      const message = `${file} holds weights but no graph, so it does not say which network it is. Create the network, then load(${describe(path.basename(file))}).`
+      throw new TorchvidError('ERR_CHECKPOINT_FORMAT', message)
+    }
+    const network = await Network.create(parseGraph(text, file), options)
+    try {
+      await network.assign(file, tensors, { strict: true })
+      return network
+    } catch (error) {
+      network.dispose()
+      throw error
+    }
+  }
+
+  /**
+   * Loads weights by name: all of them or, on an error, none. Half and bfloat16 become float32. A missing
+   * `num_batches_tracked` is never an error: old files lack it.
+   * @throws TorchvidError ERR_IO, ERR_CHECKPOINT_FORMAT; ERR_CHECKPOINT_MISMATCH when a shape differs or, with
+   *   `strict`, when names do; ERR_DISPOSED
+   */
+  async load(file: string, options: LoadOptions = {}): Promise<LoadResult> {
+    const { tensors } = await readTable(file)
+    return await this.assign(file, tensors, options)
+  }
+
+  /**
+   * Saves graph and weights as one safetensors file, whole or not at all.
+   * @throws TorchvidError ERR_IO, ERR_DISPOSED
+   */
+  async save(file: string): Promise<void> {
+    if (typeof file !== 'string' || file === '') throw invalidArgument('path', file, 'the path of the file to write')
+    await this.handle.save(file, this.metadata())
+  }
+
+  /**
+   * Runs the network.
+   * @param inputs one tensor per input of the graph, by name
+   * @param options `training`: batch statistics and dropout are live (default false); `outputs`: the outputs to compute
+   *   (default: all); `seed`: of dropout (default 0)
+   * @returns the outputs by name
+   * @throws TorchvidError ERR_INVALID_ARGUMENT, ERR_SHAPE, ERR_OUT_OF_MEMORY, ERR_DISPOSED
+   */
+  async forward(
+    inputs: Record<string, TensorData>,
+    options: { training?: boolean; outputs?: string[]; seed?: number } = {},
+  ): Promise<Record<string, TensorData>> {
+    const { training = false, outputs = [], seed = 0 } = options
+    checkInteger('seed', seed, 0)
+    return await this.handle.forward(inputs, { training, outputs, seed })
+  }
+
+  /** Every parameter and buffer, in the graph's order. */
+  parameters(): ParameterInfo[] {
+    return this.handle.parameters()
+  }
+
+  /**
+   * One weight, by its state_dict name.
+   * @throws TorchvidError ERR_INVALID_ARGUMENT when there is none, ERR_DISPOSED
+   */
+  async tensor(name: string): Promise<TensorData> {
+    return await this.handle.read(name)
+  }
+
+  /**
+   * Parameters, multiply-accumulates and activation bytes per layer and in all, from shapes alone.
+   * @param shapes of every input: `{ image: [1, 3, 480, 854] }`
+   */
+  async summary(shapes: Record<string, number[]>): Promise<NetworkSummary> {
+    const layers = await this.handle.summary(shapes)
+    const total = (key: 'parameters' | 'macs' | 'activationBytes') => layers.reduce((sum, layer) => sum + layer[key], 0)
+    return { layers, parameters: total('parameters'), macs: total('macs'), activationBytes: total('activationBytes') }
+  }
+
+  /** A copy with tensors of its own. */
+  async clone(): Promise<Network> {
+    return new Network(this.graph, await this.handle.clone())
+  }
+
+  /** Frees the network. Calls under way and later ones reject with ERR_DISPOSED; calling it again does nothing. */
+  dispose(): void {
+    this.handle.dispose()
+  }
+
+  /** As `dispose`, for `using`. */
+  [Symbol.dispose](): void {
+    this.dispose()
+  }
+
+  /** @internal What a file carries besides tensors. */
+  metadata(): Record<string, string> {
+    return { format: 'pt', [graphKey]: JSON.stringify(this.graph) }
+  }
+
+  private async assign(file: string, rows: WeightsTensor[], options: LoadOptions): Promise<LoadResult> {
+    const { strict = true, prefix = '', map = (name: string) => name } = options
+    const shapes = new Map(this.parameters().map(({ name, shape }) => [name, shape]))
+    const assignments: { name: string; tensor: WeightsTensor }[] = []
+    const unexpected: string[] = []
+    for (const tensor of rows) {
+      if (!tensor.name.startsWith(prefix) || tensor.name.startsWith(trainingPrefix)) continue
+      const name = map(tensor.name.slice(prefix.length))
+      if (name === null) continue
+      const shape = shapes.get(name)
+      if (shape === undefined) unexpected.push(tensor.name)
+      else if (`${shape}` !== `${tensor.shape}`) throw shapeMismatch(file, name, tensor.shape, shape)
+      else assignments.push({ name, tensor })
+    }
+    const loaded = new Set(assignments.map(({ name }) => name))
+    const missing = [...shapes.keys()].filter((name) => !loaded.has(name) && !name.endsWith('.num_batches_tracked'))
+    if (strict && missing.length + unexpected.length > 0) throw nameMismatch(file, missing, unexpected)
+    await this.handle.load(file, assignments)
+    return { loaded: [...loaded], missing, unexpected }
+  }
+}
+
+function checkGraph(graph: unknown, name: string): asserts graph is Graph {
+  const { format, version } = (graph ?? {}) as Partial<Graph>
+  if (format !== 'torchvid-graph') throw invalidArgument(name, graph, 'a graph: from networks, graph.build or a saved file')
+  if (version !== 1) throw invalidArgument(`${name}.version`, version, '1; a newer torchvid may read it')
+}
+
+function parseGraph(text: string, file: string): Graph {
+  try {
+    const graph: unknown = JSON.parse(text)
+    checkGraph(graph, 'graph')
+    return graph
+  } catch (cause) {
+    const message = `${file}: its graph is damaged: ${(cause as Error).message}`
+    throw new TorchvidError('ERR_CHECKPOINT_FORMAT', message, { cause })
+  }
+}
+
+function shapeMismatch(file: string, name: string, given: number[], wanted: number[]): TorchvidError {
+  const message = `${file}: '${name}' has shape [${given.join(', ')}], the network wants [${wanted.join(', ')}]. It belongs to another network.`
+  return new TorchvidError('ERR_CHECKPOINT_MISMATCH', message)
+}
+
+function nameMismatch(file: string, missing: string[], unexpected: string[]): TorchvidError {
+  const some = (names: string[]) => names.slice(0, 5).join(', ') + (names.length > 5 ? ` and ${names.length - 5} more` : '')
+  const parts = []
+  if (missing.length > 0) parts.push(`it lacks ${some(missing)}`)
+  if (unexpected.length > 0) parts.push(`the network does not have ${some(unexpected)}`)
+  const message = `${file} does not fit the network: ${parts.join('; ')}. Use strict: false to load what fits, or prefix and map to rename.`
+  return new TorchvidError('ERR_CHECKPOINT_MISMATCH', message)
+}

@@ -1,0 +1,3 @@
+export { mobilenet } from './mobilenet.ts'
+export { type OsvosBackbone, osvos } from './osvos.ts'
+export { type VggConfig, type VggOptions, vgg } from './vgg.ts'

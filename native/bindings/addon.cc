@@ -1,0 +1,20 @@
+#include <napi.h>
+
+#include "bindings/env_state.h"
+#include "bindings/functions.h"
+#include "bindings/network.h"
+#include "bindings/train.h"
+
+namespace {
+
+Napi::Object Initialise(Napi::Env env, Napi::Object exports) {
+  torchvid::EnvState::Install(env);
+  torchvid::NetworkWrap::Register(env, exports);
+  torchvid::RegisterTrain(env, exports);
+  torchvid::RegisterFunctions(env, exports);
+  return exports;
+}
+
+}  // namespace
+
+NODE_API_MODULE(torchvid, Initialise)

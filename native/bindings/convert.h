@@ -1,0 +1,46 @@
+#pragma once
+
+#include <ATen/ATen.h>
+#include <napi.h>
+
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "core/graph/network.h"
+#include "core/image/pixels.h"
+#include "core/metrics/davis.h"
+#include "core/weights/tensor_file.h"
+
+namespace torchvid {
+
+// From JavaScript. Everything is copied: a typed array can be transferred away while the engine works. Each throws
+// ERR_INVALID_ARGUMENT or ERR_SHAPE that names `what`.
+at::Tensor TensorFrom(const Napi::Value& value, const std::string& what);
+TensorMap TensorMapFrom(const Napi::Value& value, const std::string& what);
+Graph GraphFrom(const Napi::Value& value);
+TensorRow RowFrom(const Napi::Value& value);
+PixelFormat PixelFormatFrom(const Napi::Value& value);
+/// RGB bytes (H, W, 3) from { data, width, height, channels: 3 }.
+at::Tensor ImageFrom(const Napi::Value& value, const std::string& what);
+/// Bytes (H, W) from { data, width, height }.
+Mask MaskFrom(const Napi::Value& value, const std::string& what);
+
+std::string TextFrom(const Napi::Value& value, const std::string& what);
+double NumberFrom(const Napi::Value& value, const std::string& what);
+int64_t IntegerFrom(const Napi::Value& value, const std::string& what);
+Napi::Object ObjectFrom(const Napi::Value& value, const std::string& what);
+Napi::Array ArrayFrom(const Napi::Value& value, const std::string& what);
+std::vector<std::string> TextsFrom(const Napi::Value& value, const std::string& what);
+std::map<std::string, std::string> TextMapFrom(const Napi::Value& value, const std::string& what);
+at::Device DeviceFrom(const Napi::Value& value);
+
+// To JavaScript.
+/// { data, shape }; half and bfloat16 become float.
+Napi::Object TensorTo(Napi::Env env, const at::Tensor& tensor);
+Napi::Array ShapeTo(Napi::Env env, at::IntArrayRef shape);
+/// The bytes of a CPU tensor as a typed array of its type.
+Napi::Value DataTo(Napi::Env env, const at::Tensor& tensor);
+
+}  // namespace torchvid

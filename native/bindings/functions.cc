@@ -1,0 +1,158 @@
+#include "bindings/functions.h"
+
+#include <c10/core/GradMode.h>
+#include <ATen/Parallel.h>
+#include <ATen/Version.h>
+#include <torch/headeronly/version.h>
+
+#include "bindings/convert.h"
+#include "bindings/env_state.h"
+#include "bindings/network.h"
+#include "core/error.h"
+#include "core/image/segment.h"
+#include "core/metrics/davis.h"
+#include "core/train/losses.h"
+
+namespace torchvid {
+
+namespace {
+
+/// info(): what this build is and how it runs
+Napi::Value Info(const Napi::CallbackInfo& info) {
+  return Guarded(info, [&]() -> Napi::Value {
+    return EnvState::Of(info.Env())->Promise(info.Env(), []() -> ToJs {
+      const int threads = at::get_num_threads();
+      const auto capability = at::get_cpu_capability();
+      return [=](Napi::Env env) {
+        auto object = Napi::Object::New(env);
+        object.Set("builtFor", TORCH_VERSION);
+        object.Set("threads", threads);
+        object.Set("cpuCapability", capability);
+        return object;
+      };
+    });
+  });
+}
+
+/// setThreads(count)
+Napi::Value SetThreads(const Napi::CallbackInfo& info) {
+  return Guarded(info, [&]() -> Napi::Value {
+    const auto count = IntegerFrom(info[0], "threads");
+    return EnvState::Of(info.Env())->Promise(info.Env(), [count]() -> ToJs {
+      at::set_num_threads(static_cast<int>(count));
+      return [](Napi::Env env) { return env.Undefined(); };
+    });
+  });
+}
+
+/// readTensor(path, row)
+Napi::Value ReadOne(const Napi::CallbackInfo& info) {
+  return Guarded(info, [&]() -> Napi::Value {
+    const auto path = TextFrom(info[0], "path");
+    const auto row = RowFrom(info[1]);
+    return EnvState::Of(info.Env())->Promise(info.Env(), [=]() -> ToJs {
+      const auto tensor = ReadTensor(path, row);
+      return [tensor](Napi::Env env) { return TensorTo(env, tensor); };
+    });
+  });
+}
+
+/// classBalancedCrossEntropy(logits, labels, reduction)
+Napi::Value ClassBalanced(const Napi::CallbackInfo& info) {
+  return Guarded(info, [&]() -> Napi::Value {
+    const auto logits = TensorFrom(info[0], "logits").to(at::kFloat);
+    const auto labels = TensorFrom(info[1], "labels").to(at::kFloat);
+    const auto reduction = TextFrom(info[2], "reduction") == "mean" ? Reduction::kMean : Reduction::kSum;
+    if (logits.sizes() != labels.sizes() || logits.numel() == 0) {
+      throw ShapeError("logits have shape " + ShapeText(logits.sizes()) + " and labels " + ShapeText(labels.sizes()) +
+                       "; both must be the same and not empty.");
+    }
+    return EnvState::Of(info.Env())->Promise(info.Env(), [=]() -> ToJs {
+      c10::AutoGradMode gradients(true);
+      const auto x = logits.detach().set_requires_grad(true);
+      const auto loss = ClassBalancedCrossEntropy(x, labels, reduction);
+      loss.backward();
+      const auto value = loss.item<double>();
+      const auto gradient = x.grad();
+      return [=](Napi::Env env) {
+        auto object = Napi::Object::New(env);
+        object.Set("loss", value);
+        object.Set("gradient", TensorTo(env, gradient));
+        return object;
+      };
+    });
+  });
+}
+
+/// jaccard(prediction, truth), contour(prediction, truth)
+template <double (*Measure)(const Mask&, const Mask&)>
+Napi::Value Metric(const Napi::CallbackInfo& info) {
+  return Guarded(info, [&]() -> Napi::Value {
+    auto prediction = MaskFrom(info[0], "mask");
+    auto truth = MaskFrom(info[1], "truth");
+    if (prediction.width != truth.width || prediction.height != truth.height) {
+      throw ShapeError("mask is " + std::to_string(prediction.width) + " x " + std::to_string(prediction.height) + " and truth " +
+                       std::to_string(truth.width) + " x " + std::to_string(truth.height) + " pixels; they must be of one size.");
+    }
+    return EnvState::Of(info.Env())
+        ->Promise(info.Env(), [prediction = std::move(prediction), truth = std::move(truth)]() -> ToJs {
+          const double value = Measure(prediction, truth);
+          return [value](Napi::Env env) { return Napi::Number::New(env, value); };
+        });
+  });
+}
+
+/// segment([network], [id], image, { pixels, output, threshold, maxSize })
+Napi::Value SegmentFrame(const Napi::CallbackInfo& info) {
+  return Guarded(info, [&]() -> Napi::Value {
+    const auto handles = ArrayFrom(info[0], "networks");
+    const auto numbers = ArrayFrom(info[1], "ids");
+    std::vector<std::shared_ptr<Network>> networks;
+    std::vector<int64_t> ids;
+    for (uint32_t i = 0; i < handles.Length(); ++i) {
+      networks.push_back(NetworkWrap::NetworkOf(handles.Get(i)));
+      ids.push_back(IntegerFrom(numbers.Get(i), "ids"));
+    }
+    if (networks.empty()) throw InvalidArgument("networks: wanted at least one.");
+    const auto image = ImageFrom(info[2], "frame");
+    const auto options = ObjectFrom(info[3], "options");
+    SegmentSettings settings;
+    settings.format = PixelFormatFrom(options.Get("pixels"));
+    settings.output = TextFrom(options.Get("output"), "output");
+    settings.threshold = NumberFrom(options.Get("threshold"), "threshold");
+    settings.max_size = IntegerFrom(options.Get("maxSize"), "maxSize");
+    return EnvState::Of(info.Env())->Promise(info.Env(), [=]() -> ToJs {
+      const auto result = Segment(networks, ids, image, settings);
+      return [result](Napi::Env env) {
+        auto object = Napi::Object::New(env);
+        object.Set("mask", DataTo(env, result.mask));
+        object.Set("probability", DataTo(env, result.probability));
+        return object;
+      };
+    });
+  });
+}
+
+/// setErrorFactory((code, message) => Error)
+Napi::Value SetErrorFactory(const Napi::CallbackInfo& info) {
+  EnvState::Of(info.Env())->error_factory = Napi::Persistent(info[0].As<Napi::Function>());
+  return info.Env().Undefined();
+}
+
+}  // namespace
+
+void RegisterFunctions(Napi::Env env, Napi::Object exports) {
+  const auto add = [&](const char* name, Napi::Value (*function)(const Napi::CallbackInfo&)) {
+    exports.Set(name, Napi::Function::New(env, function, name));
+  };
+  add("info", Info);
+  add("setThreads", SetThreads);
+  add("setErrorFactory", SetErrorFactory);
+  add("readTensor", ReadOne);
+  add("classBalancedCrossEntropy", ClassBalanced);
+  add("jaccard", Metric<Jaccard>);
+  add("contour", Metric<Contour>);
+  add("segment", SegmentFrame);
+}
+
+}  // namespace torchvid

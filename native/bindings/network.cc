@@ -1,0 +1,222 @@
+#include "bindings/network.h"
+
+#include <ATen/CPUGeneratorImpl.h>
+
+#include "bindings/convert.h"
+#include "bindings/env_state.h"
+#include "core/error.h"
+
+namespace torchvid {
+
+namespace {
+
+/// createNetwork(graph, { seed, device })
+Napi::Value CreateNetwork(const Napi::CallbackInfo& info) {
+  return Guarded(info, [&]() -> Napi::Value {
+    auto graph = GraphFrom(info[0]);
+    const auto options = ObjectFrom(info[1], "options");
+    const auto seed = static_cast<uint64_t>(IntegerFrom(options.Get("seed"), "seed"));
+    const auto device = DeviceFrom(options.Get("device"));
+    return EnvState::Of(info.Env())->Promise(info.Env(), [graph = std::move(graph), seed, device]() -> ToJs {
+      auto network = Network::Create(graph, seed, device);
+      return [network](Napi::Env env) { return NetworkWrap::Wrap(env, network); };
+    });
+  });
+}
+
+}  // namespace
+
+void NetworkWrap::Register(Napi::Env env, Napi::Object exports) {
+  const auto type = DefineClass(env, "NativeNetwork",
+                                {InstanceMethod("parameters", &NetworkWrap::Parameters), InstanceMethod("forward", &NetworkWrap::Forward),
+                                 InstanceMethod("summary", &NetworkWrap::Summary), InstanceMethod("read", &NetworkWrap::Read),
+                                 InstanceMethod("load", &NetworkWrap::Load), InstanceMethod("save", &NetworkWrap::Save),
+                                 InstanceMethod("clone", &NetworkWrap::Clone), InstanceMethod("dispose", &NetworkWrap::Dispose)});
+  EnvState::Of(env)->network_constructor = Napi::Persistent(type);
+  exports.Set("createNetwork", Napi::Function::New(env, CreateNetwork, "createNetwork"));
+}
+
+NetworkWrap::NetworkWrap(const Napi::CallbackInfo& info) : Napi::ObjectWrap<NetworkWrap>(info) {
+  if (info.Length() != 1 || !info[0].IsExternal()) throw Napi::TypeError::New(info.Env(), "use createNetwork");
+  network_ = *info[0].As<Napi::External<std::shared_ptr<Network>>>().Data();
+  bytes_ = network_->bytes();
+  Napi::MemoryManagement::AdjustExternalMemory(info.Env(), bytes_);
+}
+
+NetworkWrap::~NetworkWrap() {
+  if (network_) Napi::MemoryManagement::AdjustExternalMemory(Env(), -bytes_);
+}
+
+Napi::Value NetworkWrap::Wrap(Napi::Env env, std::shared_ptr<Network> network) {
+  return EnvState::Of(env)->network_constructor.New({Napi::External<std::shared_ptr<Network>>::New(env, &network)});
+}
+
+std::shared_ptr<Network> NetworkWrap::NetworkOf(const Napi::Value& value) {
+  if (!value.IsObject()) throw InvalidArgument("network: wanted a native network.");
+  const auto object = value.As<Napi::Object>();
+  if (!object.InstanceOf(EnvState::Of(value.Env())->network_constructor.Value())) {
+    throw InvalidArgument("network: wanted a native network.");
+  }
+  return Napi::ObjectWrap<NetworkWrap>::Unwrap(object)->Alive();
+}
+
+std::shared_ptr<Network> NetworkWrap::Alive() const {
+  if (!network_) throw Error("ERR_DISPOSED", "The network was disposed. Create or open it again.");
+  return network_;
+}
+
+Napi::Value NetworkWrap::Parameters(const Napi::CallbackInfo& info) {
+  return Guarded(info, [&]() -> Napi::Value {
+    const auto env = info.Env();
+    const auto network = Alive();
+    auto rows = Napi::Array::New(env, network->entries().size());
+    uint32_t i = 0;
+    for (const auto& entry : network->entries()) {
+      auto row = Napi::Object::New(env);
+      row.Set("name", entry.name);
+      row.Set("shape", ShapeTo(env, entry.tensor.sizes()));
+      row.Set("trainable", entry.trainable);
+      rows.Set(i++, row);
+    }
+    return rows;
+  });
+}
+
+/// forward(inputs, { training, outputs, seed })
+Napi::Value NetworkWrap::Forward(const Napi::CallbackInfo& info) {
+  return Guarded(info, [&]() -> Napi::Value {
+    const auto network = Alive();
+    const auto inputs = TensorMapFrom(info[0], "input");
+    const auto options = ObjectFrom(info[1], "options");
+    const bool training = options.Get("training").ToBoolean().Value();
+    const auto outputs = TextsFrom(options.Get("outputs"), "outputs");
+    const auto seed = static_cast<uint64_t>(IntegerFrom(options.Get("seed"), "seed"));
+    return EnvState::Of(info.Env())->Promise(info.Env(), [=]() -> ToJs {
+      RunContext context;
+      context.training = training;
+      if (training) context.generator = at::detail::createCPUGenerator(seed);
+      const auto results = network->Forward(inputs, outputs, context);
+      if (training) network->Touch();  // running statistics moved
+      return [results](Napi::Env env) {
+        auto object = Napi::Object::New(env);
+        for (const auto& [name, tensor] : results) object.Set(name, TensorTo(env, tensor));
+        return object;
+      };
+    });
+  });
+}
+
+/// summary({ input: shape })
+Napi::Value NetworkWrap::Summary(const Napi::CallbackInfo& info) {
+  return Guarded(info, [&]() -> Napi::Value {
+    const auto network = Alive();
+    const auto given = ObjectFrom(info[0], "shapes");
+    const auto names = given.GetPropertyNames();
+    std::map<std::string, std::vector<int64_t>> shapes;
+    for (uint32_t i = 0; i < names.Length(); ++i) {
+      const auto name = names.Get(i).ToString().Utf8Value();
+      const auto sizes = ArrayFrom(given.Get(name), "shape of '" + name + "'");
+      for (uint32_t d = 0; d < sizes.Length(); ++d) shapes[name].push_back(IntegerFrom(sizes.Get(d), "shape of '" + name + "'"));
+      for (const auto size : shapes[name]) {
+        if (size < 1) throw ShapeError("shape of '" + name + "': sizes are at least 1.");
+      }
+    }
+    return EnvState::Of(info.Env())->Promise(info.Env(), [=]() -> ToJs {
+      auto summary = network->Summarise(shapes);
+      return [summary = std::move(summary)](Napi::Env env) {
+        auto rows = Napi::Array::New(env, summary.size());
+        for (uint32_t i = 0; i < summary.size(); ++i) {
+          auto row = Napi::Object::New(env);
+          row.Set("name", summary[i].name);
+          row.Set("op", summary[i].op);
+          row.Set("shape", ShapeTo(env, summary[i].output_shape));
+          row.Set("parameters", static_cast<double>(summary[i].parameters));
+          row.Set("macs", static_cast<double>(summary[i].macs));
+          row.Set("activationBytes", static_cast<double>(summary[i].activation_bytes));
+          rows.Set(i, row);
+        }
+        return rows;
+      };
+    });
+  });
+}
+
+/// read(name)
+Napi::Value NetworkWrap::Read(const Napi::CallbackInfo& info) {
+  return Guarded(info, [&]() -> Napi::Value {
+    const auto network = Alive();
+    const auto name = TextFrom(info[0], "name");
+    return EnvState::Of(info.Env())->Promise(info.Env(), [=]() -> ToJs {
+      network->CheckNotDisposed();
+      const auto tensor = network->entry(name).tensor.detach().clone();
+      return [tensor](Napi::Env env) { return TensorTo(env, tensor); };
+    });
+  });
+}
+
+/// load(path, [{ name, tensor }]): all of them or, on an error, none.
+Napi::Value NetworkWrap::Load(const Napi::CallbackInfo& info) {
+  return Guarded(info, [&]() -> Napi::Value {
+    const auto network = Alive();
+    const auto path = TextFrom(info[0], "path");
+    const auto rows = ArrayFrom(info[1], "tensors");
+    std::vector<std::pair<std::string, TensorRow>> wanted;
+    for (uint32_t i = 0; i < rows.Length(); ++i) {
+      const auto row = ObjectFrom(rows.Get(i), "tensors");
+      wanted.emplace_back(TextFrom(row.Get("name"), "name"), RowFrom(row.Get("tensor")));
+    }
+    return EnvState::Of(info.Env())->Promise(info.Env(), [=]() -> ToJs {
+      network->CheckNotDisposed();
+      TensorList read;
+      for (const auto& [name, row] : wanted) {
+        const auto& target = network->entry(name).tensor;
+        if (target.sizes() != at::IntArrayRef(row.shape)) {
+          throw Error("ERR_CHECKPOINT_MISMATCH", path + ": '" + name + "' has shape " + ShapeText(row.shape) + ", wanted " +
+                                                     ShapeText(target.sizes()) + ".");
+        }
+        read.push_back(ReadTensor(path, row));
+      }
+      for (size_t i = 0; i < wanted.size(); ++i) network->entry(wanted[i].first).tensor.copy_(read[i]);
+      network->Touch();
+      return [](Napi::Env env) { return env.Undefined(); };
+    });
+  });
+}
+
+/// save(path, metadata)
+Napi::Value NetworkWrap::Save(const Napi::CallbackInfo& info) {
+  return Guarded(info, [&]() -> Napi::Value {
+    const auto network = Alive();
+    const auto path = TextFrom(info[0], "path");
+    const auto metadata = TextMapFrom(info[1], "metadata");
+    return EnvState::Of(info.Env())->Promise(info.Env(), [=]() -> ToJs {
+      network->CheckNotDisposed();
+      std::vector<std::pair<std::string, at::Tensor>> tensors;
+      for (const auto& entry : network->entries()) tensors.emplace_back(entry.name, entry.tensor.detach());
+      WriteSafetensors(path, metadata, tensors);
+      return [](Napi::Env env) { return env.Undefined(); };
+    });
+  });
+}
+
+Napi::Value NetworkWrap::Clone(const Napi::CallbackInfo& info) {
+  return Guarded(info, [&]() -> Napi::Value {
+    const auto network = Alive();
+    return EnvState::Of(info.Env())->Promise(info.Env(), [=]() -> ToJs {
+      network->CheckNotDisposed();
+      auto copy = network->Clone();
+      return [copy](Napi::Env env) { return NetworkWrap::Wrap(env, copy); };
+    });
+  });
+}
+
+Napi::Value NetworkWrap::Dispose(const Napi::CallbackInfo& info) {
+  if (network_) {
+    network_->Dispose();
+    network_.reset();
+    Napi::MemoryManagement::AdjustExternalMemory(info.Env(), -bytes_);
+  }
+  return info.Env().Undefined();
+}
+
+}  // namespace torchvid

@@ -1,0 +1,253 @@
+#include "core/graph/network.h"
+
+#include <c10/core/GradMode.h>
+#include <ATen/CPUGeneratorImpl.h>
+
+#include <set>
+
+#include "core/graph/init.h"
+#include "core/torch_error.h"
+
+namespace torchvid {
+
+namespace {
+
+/// Stands in for a free dimension while a graph is checked: the batch, then any size that pools and strides take well.
+constexpr int64_t kProbeSize = 64;
+
+/// Images and the weights of 2-D convolutions with channels last: convolution kernels then need no reordering.
+at::Tensor ChannelsLast(const at::Tensor& tensor) {
+  return tensor.dim() == 4 ? tensor.contiguous(at::MemoryFormat::ChannelsLast) : tensor;
+}
+
+template <typename Range, typename NameOf>
+std::string Names(const Range& range, NameOf name_of) {
+  std::string names;
+  for (const auto& item : range) names += (names.empty() ? "'" : ", '") + std::string(name_of(item)) + "'";
+  return names;
+}
+
+}  // namespace
+
+std::string ShapeText(at::IntArrayRef shape) {
+  std::string text = "[";
+  for (size_t i = 0; i < shape.size(); ++i) text += (i ? ", " : "") + (shape[i] < 0 ? "any" : std::to_string(shape[i]));
+  return text + "]";
+}
+
+std::shared_ptr<Network> Network::Create(Graph graph, uint64_t seed, at::Device device) {
+  std::shared_ptr<Network> network(new Network(std::move(graph), device));
+  network->Bind();
+  network->AddEntries(seed);
+  std::map<std::string, std::vector<int64_t>> shapes;
+  for (const auto& input : network->graph_.inputs) {
+    auto shape = input.shape;
+    for (size_t i = 0; i < shape.size(); ++i) {
+      if (shape[i] < 0) shape[i] = i == 0 ? 1 : kProbeSize;
+    }
+    shapes[input.name] = shape;
+  }
+  network->InferShapes(shapes, nullptr);
+  return network;
+}
+
+std::shared_ptr<Network> Network::Clone() const {
+  std::shared_ptr<Network> copy(new Network(graph_, device_));
+  copy->Bind();
+  c10::NoGradGuard no_grad;
+  for (const auto& entry : entries_) copy->entries_.push_back({entry.name, entry.tensor.detach().clone(), entry.trainable});
+  return copy;
+}
+
+/// Checks names and wiring, and binds each node to its row of the op table.
+void Network::Bind() {
+  if (graph_.inputs.empty()) throw InvalidArgument("The graph has no input.");
+  if (graph_.outputs.empty()) throw InvalidArgument("The graph has no output.");
+  std::set<std::string> values;
+  for (const auto& input : graph_.inputs) {
+    if (!values.insert(input.name).second) throw InvalidArgument("Two inputs are named '" + input.name + "'.");
+  }
+  size_t next_entry = 0;
+  for (const auto& node : graph_.nodes) {
+    const auto& op = FindOp(node);
+    for (const auto& input : node.inputs) {
+      if (values.count(input) == 0) {
+        throw InvalidArgument(Describe(node) + ": its input '" + input + "' is neither an input of the graph nor a layer before it.");
+      }
+    }
+    if (!values.insert(node.name).second) throw InvalidArgument(Describe(node) + ": the name is taken; names must be unique.");
+    if (node.inputs.size() < op.min_inputs || node.inputs.size() > op.max_inputs) {
+      throw InvalidArgument(Describe(node) + ": has " + std::to_string(node.inputs.size()) + " inputs, wanted " +
+                            std::to_string(op.min_inputs) + (op.max_inputs > op.min_inputs ? " or more." : "."));
+    }
+    AttributeReader attributes(node);
+    BoundNode bound{&node, &op, {}, {}, {}};
+    try {
+      specs_.push_back(op.parameters(attributes));
+      bound.kernel = op.bind(attributes);
+      if (op.bind_in_place != nullptr) bound.in_place = op.bind_in_place(attributes);
+    } catch (const Error& error) {
+      const std::string message = error.what();
+      throw Error(error.code(), message.rfind("layer '", 0) == 0 ? message : Describe(node) + ": " + message);
+    }
+    attributes.CheckAllUsed();
+    for (size_t i = 0; i < specs_.back().size(); ++i) bound.entries.push_back(next_entry++);
+    bound_.push_back(std::move(bound));
+  }
+  for (const auto& [name, node] : graph_.outputs) {
+    if (values.count(node) == 0) throw InvalidArgument("Output '" + name + "' names layer '" + node + "', which does not exist.");
+  }
+}
+
+void Network::AddEntries(uint64_t seed) {
+  const auto generator = at::make_generator<at::CPUGeneratorImpl>(seed);
+  for (size_t i = 0; i < graph_.nodes.size(); ++i) {
+    const auto& node = graph_.nodes[i];
+    for (const auto& [parameter, init] : node.init) {
+      bool known = false;
+      for (const auto& spec : specs_[i]) known = known || spec.name == parameter;
+      if (!known) throw InvalidArgument(Describe(node) + ": init names '" + parameter + "', which this layer does not have.");
+    }
+    for (auto spec : specs_[i]) {
+      if (const auto own = node.init.find(spec.name); own != node.init.end()) spec.init = own->second;
+      try {
+        const auto tensor = Initialise(spec, specs_[i][0].shape, generator).to(device_);
+        entries_.push_back({node.name + "." + spec.name, ChannelsLast(tensor), !spec.buffer && !node.frozen});
+      } catch (const c10::Error& error) {
+        throw FromTorch(error, Describe(node), "ERR_INVALID_ARGUMENT");
+      }
+    }
+  }
+}
+
+int64_t Network::bytes() const {
+  int64_t total = 0;
+  for (const auto& entry : entries_) total += static_cast<int64_t>(entry.tensor.nbytes());
+  return total;
+}
+
+const Entry& Network::entry(const std::string& name) const {
+  for (const auto& entry : entries_) {
+    if (entry.name == name) return entry;
+  }
+  throw InvalidArgument("There is no tensor '" + name + "' in this network; parameters() lists those there are.");
+}
+
+void Network::CheckNotDisposed() const {
+  if (disposed_) throw Error("ERR_DISPOSED", "The network was disposed. Create or open it again.");
+}
+
+void Network::Touch() {
+  ++revision_;
+  plans_.clear();  // a plan may rest on the values of frozen tensors
+}
+
+void Network::CheckInputs(const TensorMap& inputs) const {
+  const auto known = Names(graph_.inputs, [](const auto& input) { return input.name; });
+  for (const auto& [name, tensor] : inputs) {
+    bool found = false;
+    for (const auto& input : graph_.inputs) found = found || input.name == name;
+    if (!found) throw InvalidArgument("The network has no input '" + name + "'; its inputs: " + known + ".");
+  }
+  for (const auto& input : graph_.inputs) {
+    const auto given = inputs.find(input.name);
+    if (given == inputs.end()) throw InvalidArgument("Input '" + input.name + "' is missing; the network takes " + known + ".");
+    const auto shape = given->second.sizes();
+    bool fits = shape.size() == input.shape.size();
+    for (size_t i = 0; fits && i < shape.size(); ++i) fits = shape[i] > 0 && (input.shape[i] < 0 || input.shape[i] == shape[i]);
+    if (!fits) {
+      throw ShapeError("Input '" + input.name + "' has shape " + ShapeText(shape) + ", wanted " + ShapeText(input.shape) + ".");
+    }
+  }
+}
+
+void Network::InferShapes(const std::map<std::string, std::vector<int64_t>>& shapes, std::vector<LayerSummary>* summary) const {
+  c10::NoGradGuard no_grad;
+  const auto meta = at::TensorOptions().device(at::kMeta);
+  TensorMap values;
+  for (const auto& [name, shape] : shapes) values[name] = at::empty(shape, meta.dtype(at::kFloat));
+  const RunContext context;
+  for (const auto& bound : bound_) {
+    TensorList inputs;
+    for (const auto& input : bound.node->inputs) inputs.push_back(values.at(input));
+    TensorList weights;
+    LayerSummary row{bound.node->name, bound.node->op, {}, 0, 0, 0};
+    for (const auto index : bound.entries) {
+      const auto& tensor = entries_[index].tensor;
+      weights.push_back(at::empty(tensor.sizes(), meta.dtype(tensor.scalar_type())));
+      if (at::isFloatingType(tensor.scalar_type()) && entries_[index].name.find(".running_") == std::string::npos) {
+        row.parameters += tensor.numel();
+      }
+    }
+    std::string given;
+    for (const auto& input : inputs) given += (given.empty() ? "" : ", ") + ShapeText(input.sizes());
+    try {
+      const auto output = bound.kernel(inputs, weights, context);
+      row.output_shape = output.sizes().vec();
+      row.activation_bytes = static_cast<int64_t>(output.nbytes());
+      if (bound.op->macs != nullptr) row.macs = bound.op->macs(inputs, weights, output);
+      values[bound.node->name] = output;
+    } catch (const c10::Error& error) {
+      const auto known = FromTorch(error, Describe(*bound.node), "ERR_SHAPE");
+      throw Error(known.code(), std::string(known.what()) + " Its input has shape " + given + ".");
+    } catch (const Error& error) {
+      throw Error(error.code(), Describe(*bound.node) + ": " + error.what() + " Its input has shape " + given + ".");
+    }
+    if (summary != nullptr) summary->push_back(std::move(row));
+  }
+}
+
+std::vector<LayerSummary> Network::Summarise(const std::map<std::string, std::vector<int64_t>>& shapes) {
+  CheckNotDisposed();
+  TensorMap probes;
+  for (const auto& [name, shape] : shapes) probes[name] = at::empty(shape, at::TensorOptions().device(at::kMeta));
+  CheckInputs(probes);
+  std::vector<LayerSummary> summary;
+  InferShapes(shapes, &summary);
+  return summary;
+}
+
+Plan& Network::PlanFor(const std::vector<std::string>& outputs, bool training) {
+  std::string key = training ? "training" : "inference";
+  for (const auto& output : outputs) key += "\n" + output;
+  auto& plan = plans_[key];
+  if (!plan) plan = std::make_unique<Plan>(graph_, bound_, entries_, outputs, training);
+  return *plan;
+}
+
+TensorMap Network::Forward(const TensorMap& inputs, const std::vector<std::string>& outputs, const RunContext& context) {
+  CheckNotDisposed();
+  CheckInputs(inputs);
+  std::vector<std::string> wanted = outputs;
+  if (wanted.empty()) {
+    for (const auto& [name, node] : graph_.outputs) wanted.push_back(name);
+  }
+  for (const auto& name : wanted) {
+    bool found = false;
+    for (const auto& [output, node] : graph_.outputs) found = found || output == name;
+    if (!found) {
+      throw InvalidArgument("The network has no output '" + name + "'; its outputs: " +
+                            Names(graph_.outputs, [](const auto& output) { return output.first; }) + ".");
+    }
+  }
+  std::string shape_key;
+  std::map<std::string, std::vector<int64_t>> shapes;
+  for (const auto& [name, tensor] : inputs) {
+    shapes[name] = tensor.sizes().vec();
+    shape_key += name + ShapeText(tensor.sizes());
+  }
+  if (!shapes_seen_[shape_key]) {
+    InferShapes(shapes, nullptr);  // a wrong size fails here, before any memory is taken
+    if (shapes_seen_.size() > 64) shapes_seen_.clear();
+    shapes_seen_[shape_key] = true;
+  }
+  TensorList ordered;
+  for (const auto& input : graph_.inputs) ordered.push_back(ChannelsLast(inputs.at(input.name).to(device_)));
+  const auto results = PlanFor(wanted, context.training).Run(entries_, ordered, context, revision_);
+  CheckNotDisposed();
+  TensorMap named;
+  for (size_t i = 0; i < wanted.size(); ++i) named[wanted[i]] = results[i];
+  return named;
+}
+
+}  // namespace torchvid

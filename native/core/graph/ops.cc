@@ -1,0 +1,323 @@
+#include "core/graph/ops.h"
+
+#include <c10/core/GradMode.h>
+
+#include "core/error.h"
+
+namespace torchvid {
+
+namespace {
+
+using Attributes = AttributeReader;
+
+std::vector<ParameterSpec> NoParameters(Attributes&) { return {}; }
+
+// ---- convolution, linear -----------------------------------------------------------------------------------
+
+/// PyTorch's default: uniform within 1/sqrt(fan_in), for the weight and the bias.
+Init DefaultInit() { return {"kaimingUniform", 0}; }
+
+std::vector<ParameterSpec> WeightAndBias(std::vector<int64_t> shape, int64_t outputs, bool bias) {
+  std::vector<ParameterSpec> specs{{"weight", std::move(shape), DefaultInit()}};
+  if (bias) specs.push_back({"bias", {outputs}, DefaultInit()});
+  return specs;
+}
+
+std::optional<at::Tensor> BiasOf(const TensorList& weights) {
+  if (weights.size() > 1) return weights[1];
+  return std::nullopt;
+}
+
+std::vector<ParameterSpec> ConvParameters(Attributes& a) {
+  const auto in = a.RequiredInteger("in");
+  const auto out = a.RequiredInteger("out");
+  const auto groups = a.Integer("groups", 1, 1);
+  const auto kernel = a.RequiredList("kernel");
+  if (in % groups != 0 || out % groups != 0) {
+    throw InvalidArgument("groups (" + std::to_string(groups) + ") must divide in (" + std::to_string(in) +
+                          ") and out (" + std::to_string(out) + ").");
+  }
+  std::vector<int64_t> shape{out, in / groups};
+  shape.insert(shape.end(), kernel.begin(), kernel.end());
+  return WeightAndBias(shape, out, a.Flag("bias", true));
+}
+
+/// TensorFlow's SAME: enough zeros for ceil(size / stride) outputs, the odd one at the end.
+at::Tensor PadSame(const at::Tensor& x, const std::vector<int64_t>& kernel, const std::vector<int64_t>& stride,
+                   const std::vector<int64_t>& dilation, std::vector<int64_t>* symmetric) {
+  const size_t rank = kernel.size();
+  std::vector<int64_t> pad(2 * rank);  // last dimension first, as constant_pad_nd wants it
+  bool even = true;
+  for (size_t d = 0; d < rank; ++d) {
+    const int64_t size = x.size(static_cast<int64_t>(d) + 2);
+    const int64_t reach = (kernel[d] - 1) * dilation[d] + 1;
+    const int64_t total = std::max<int64_t>(((size + stride[d] - 1) / stride[d] - 1) * stride[d] + reach - size, 0);
+    pad[2 * (rank - 1 - d)] = total / 2;
+    pad[2 * (rank - 1 - d) + 1] = total - total / 2;
+    (*symmetric)[d] = total / 2;
+    even = even && total % 2 == 0;
+  }
+  if (even) return x;
+  std::fill(symmetric->begin(), symmetric->end(), 0);
+  return at::constant_pad_nd(x, pad, 0);
+}
+
+Kernel BindConv(Attributes& a) {
+  const auto kernel = a.RequiredList("kernel");
+  const size_t rank = kernel.size();
+  const auto stride = a.List("stride", rank, 1, 1);
+  const auto dilation = a.List("dilation", rank, 1, 1);
+  const auto groups = a.Integer("groups", 1, 1);
+  const std::vector<int64_t> zeros(rank, 0);
+  if (a.IsText("padding")) {
+    if (a.Text("padding", "") != "same") throw InvalidArgument("attribute 'padding' must be a number, a list or 'same'.");
+    return [=](const TensorList& inputs, const TensorList& weights, const RunContext&) {
+      auto padding = zeros;
+      const auto x = PadSame(inputs[0], kernel, stride, dilation, &padding);
+      return at::convolution(x, weights[0], BiasOf(weights), stride, padding, dilation, false, zeros, groups);
+    };
+  }
+  const auto padding = a.List("padding", rank, 0);
+  return [=](const TensorList& inputs, const TensorList& weights, const RunContext&) {
+    return at::convolution(inputs[0], weights[0], BiasOf(weights), stride, padding, dilation, false, zeros, groups);
+  };
+}
+
+int64_t ConvMacs(const TensorList&, const TensorList& weights, const at::Tensor& output) {
+  return weights[0].numel() * output.numel() / std::max<int64_t>(output.size(1), 1);
+}
+
+std::vector<ParameterSpec> ConvTransposeParameters(Attributes& a) {
+  const auto in = a.RequiredInteger("in");
+  const auto out = a.RequiredInteger("out");
+  const auto groups = a.Integer("groups", 1, 1);
+  const auto kernel = a.RequiredList("kernel");
+  if (in % groups != 0 || out % groups != 0) throw InvalidArgument("groups must divide in and out.");
+  std::vector<int64_t> shape{in, out / groups};
+  shape.insert(shape.end(), kernel.begin(), kernel.end());
+  return WeightAndBias(shape, out, a.Flag("bias", true));
+}
+
+Kernel BindConvTranspose(Attributes& a) {
+  const size_t rank = a.RequiredList("kernel").size();
+  const auto stride = a.List("stride", rank, 1, 1);
+  const auto padding = a.List("padding", rank, 0);
+  const auto output_padding = a.List("outputPadding", rank, 0);
+  const auto dilation = a.List("dilation", rank, 1, 1);
+  const auto groups = a.Integer("groups", 1, 1);
+  return [=](const TensorList& inputs, const TensorList& weights, const RunContext&) {
+    return at::convolution(inputs[0], weights[0], BiasOf(weights), stride, padding, dilation, true, output_padding,
+                           groups);
+  };
+}
+
+int64_t ConvTransposeMacs(const TensorList& inputs, const TensorList& weights, const at::Tensor&) {
+  return weights[0].numel() * inputs[0].numel() / std::max<int64_t>(inputs[0].size(1), 1);
+}
+
+std::vector<ParameterSpec> LinearParameters(Attributes& a) {
+  const auto in = a.RequiredInteger("in");
+  const auto out = a.RequiredInteger("out");
+  return WeightAndBias({out, in}, out, a.Flag("bias", true));
+}
+
+Kernel BindLinear(Attributes&) {
+  return [](const TensorList& inputs, const TensorList& weights, const RunContext&) {
+    return at::linear(inputs[0], weights[0], BiasOf(weights));
+  };
+}
+
+int64_t LinearMacs(const TensorList&, const TensorList& weights, const at::Tensor& output) {
+  return weights[0].size(1) * output.numel();
+}
+
+// ---- normalisation -----------------------------------------------------------------------------------------
+
+std::vector<ParameterSpec> BatchNormParameters(Attributes& a) {
+  const auto channels = a.RequiredInteger("channels");
+  return {{"weight", {channels}, {"constant", 1}},
+          {"bias", {channels}, {"constant", 0}},
+          {"running_mean", {channels}, {"constant", 0}, true},
+          {"running_var", {channels}, {"constant", 1}, true},
+          {"num_batches_tracked", {}, {"constant", 0}, true, true}};
+}
+
+Kernel BindBatchNorm(Attributes& a) {
+  const double epsilon = a.Number("epsilon", 1e-5);
+  const double momentum = a.Number("momentum", 0.1);
+  const bool fixed = a.Flag("fixedStatistics", false);
+  return [=](const TensorList& inputs, const TensorList& w, const RunContext& context) {
+    const bool batch_statistics = context.training && !fixed;
+    if (batch_statistics && !w[4].is_meta()) {
+      c10::NoGradGuard no_grad;
+      w[4].add_(1);
+    }
+    return at::batch_norm(inputs[0], w[0], w[1], w[2], w[3], batch_statistics, momentum, epsilon, true);
+  };
+}
+
+// ---- activations -------------------------------------------------------------------------------------------
+
+Kernel BindRelu(Attributes&) {
+  return [](const TensorList& x, const TensorList&, const RunContext&) { return at::relu(x[0]); };
+}
+Kernel BindReluInPlace(Attributes&) {
+  return [](const TensorList& x, const TensorList&, const RunContext&) {
+    auto y = x[0];
+    return at::relu_(y);
+  };
+}
+Kernel BindRelu6(Attributes&) {
+  return [](const TensorList& x, const TensorList&, const RunContext&) { return at::hardtanh(x[0], 0, 6); };
+}
+Kernel BindRelu6InPlace(Attributes&) {
+  return [](const TensorList& x, const TensorList&, const RunContext&) {
+    auto y = x[0];
+    return at::hardtanh_(y, 0, 6);
+  };
+}
+Kernel BindSigmoid(Attributes&) {
+  return [](const TensorList& x, const TensorList&, const RunContext&) { return at::sigmoid(x[0]); };
+}
+
+Kernel BindDropout(Attributes& a) {
+  const double probability = a.Number("probability", 0.5);
+  if (probability < 0 || probability >= 1) throw InvalidArgument("attribute 'probability' must lie in [0, 1).");
+  return [=](const TensorList& inputs, const TensorList&, const RunContext& context) {
+    const auto& x = inputs[0];
+    if (!context.training || probability == 0 || x.is_meta()) return x;
+    return x * at::empty_like(x).bernoulli_(1 - probability, context.generator).div_(1 - probability);
+  };
+}
+
+// ---- pooling, resizing, joining ----------------------------------------------------------------------------
+
+Kernel BindMaxPool(Attributes& a) {
+  const auto kernel = a.RequiredList("kernel");
+  const size_t rank = kernel.size();
+  const auto stride = a.List("stride", rank, kernel[0], 1);
+  const auto padding = a.List("padding", rank, 0);
+  const bool ceil = a.Flag("ceil", false);
+  if (rank != 2) throw InvalidArgument("maxPool works on 2 dimensions: give a kernel of two numbers.");
+  return [=](const TensorList& x, const TensorList&, const RunContext&) {
+    return at::max_pool2d(x[0], kernel, stride, padding, {1, 1}, ceil);
+  };
+}
+
+Kernel BindAveragePool(Attributes& a) {
+  const auto kernel = a.RequiredList("kernel");
+  const size_t rank = kernel.size();
+  const auto stride = a.List("stride", rank, kernel[0], 1);
+  const auto padding = a.List("padding", rank, 0);
+  const bool ceil = a.Flag("ceil", false);
+  const bool count_padding = a.Flag("countPadding", true);
+  if (rank != 2) throw InvalidArgument("averagePool works on 2 dimensions: give a kernel of two numbers.");
+  return [=](const TensorList& x, const TensorList&, const RunContext&) {
+    return at::avg_pool2d(x[0], kernel, stride, padding, ceil, count_padding);
+  };
+}
+
+/// (N, C, ...) -> (N, C): the mean over every other dimension.
+Kernel BindGlobalAveragePool(Attributes&) {
+  return [](const TensorList& x, const TensorList&, const RunContext&) { return x[0].flatten(2).mean(2); };
+}
+
+Kernel BindUpsample(Attributes& a) {
+  const double scale = a.Number("scale", 0);
+  const bool align = a.Flag("alignCorners", false);
+  const auto mode = a.Text("mode", "bilinear");
+  if (mode != "bilinear" && mode != "nearest") throw InvalidArgument("attribute 'mode' must be 'bilinear' or 'nearest'.");
+  return [=](const TensorList& inputs, const TensorList&, const RunContext&) {
+    const auto& x = inputs[0];
+    if (inputs.size() < 2 && scale <= 0) throw ShapeError("give a 'scale' above 0, or a second input whose size to take.");
+    const std::vector<int64_t> size =
+        inputs.size() > 1 ? std::vector<int64_t>{inputs[1].size(2), inputs[1].size(3)}
+                          : std::vector<int64_t>{static_cast<int64_t>(static_cast<double>(x.size(2)) * scale),
+                                                 static_cast<int64_t>(static_cast<double>(x.size(3)) * scale)};
+    return mode == "bilinear" ? at::upsample_bilinear2d(x, size, align) : at::upsample_nearest2d(x, size);
+  };
+}
+
+/// Cuts the first input to the height and width of the second: of a surplus d, floor(d / 2) goes at the top and
+/// left, the rest at the bottom and right.
+Kernel BindCrop(Attributes&) {
+  return [](const TensorList& inputs, const TensorList&, const RunContext&) {
+    auto x = inputs[0];
+    for (const int64_t dimension : {2, 3}) {
+      const int64_t wanted = inputs[1].size(dimension);
+      const int64_t surplus = x.size(dimension) - wanted;
+      if (surplus < 0) throw ShapeError("the map to crop is smaller than the map it is cropped to.");
+      x = x.narrow(dimension, surplus / 2, wanted);
+    }
+    return x;
+  };
+}
+
+Kernel BindConcat(Attributes& a) {
+  const auto dimension = a.Integer("dimension", 1);
+  return [=](const TensorList& inputs, const TensorList&, const RunContext&) { return at::cat(inputs, dimension); };
+}
+
+Kernel BindAdd(Attributes&) {
+  return [](const TensorList& inputs, const TensorList&, const RunContext&) {
+    auto sum = inputs[0] + inputs[1];
+    for (size_t i = 2; i < inputs.size(); ++i) sum = sum + inputs[i];
+    return sum;
+  };
+}
+
+Kernel BindMultiply(Attributes&) {
+  return [](const TensorList& x, const TensorList&, const RunContext&) { return x[0] * x[1]; };
+}
+
+Kernel BindMatmul(Attributes&) {
+  return [](const TensorList& x, const TensorList&, const RunContext&) { return at::matmul(x[0], x[1]); };
+}
+
+int64_t MatmulMacs(const TensorList& inputs, const TensorList&, const at::Tensor& output) {
+  return output.numel() * inputs[0].size(-1);
+}
+
+Kernel BindFlatten(Attributes& a) {
+  const auto start = a.Integer("start", 1);
+  return [=](const TensorList& x, const TensorList&, const RunContext&) { return x[0].flatten(start); };
+}
+
+// ---- the table ---------------------------------------------------------------------------------------------
+
+constexpr size_t kMany = 4096;
+
+// name, inputs (least, most), parameters, forward, MACs, in place, output may be written over
+const Op kOps[] = {
+    {"conv", 1, 1, ConvParameters, BindConv, ConvMacs, nullptr, true},
+    {"convTranspose", 1, 1, ConvTransposeParameters, BindConvTranspose, ConvTransposeMacs, nullptr, true},
+    {"linear", 1, 1, LinearParameters, BindLinear, LinearMacs, nullptr, true},
+    {"batchNorm", 1, 1, BatchNormParameters, BindBatchNorm, nullptr, nullptr, true},
+    {"relu", 1, 1, NoParameters, BindRelu, nullptr, BindReluInPlace, false},
+    {"relu6", 1, 1, NoParameters, BindRelu6, nullptr, BindRelu6InPlace, false},
+    {"sigmoid", 1, 1, NoParameters, BindSigmoid, nullptr, nullptr, false},
+    {"dropout", 1, 1, NoParameters, BindDropout, nullptr, nullptr, false},
+    {"maxPool", 1, 1, NoParameters, BindMaxPool, nullptr, nullptr, false},
+    {"averagePool", 1, 1, NoParameters, BindAveragePool, nullptr, nullptr, false},
+    {"globalAveragePool", 1, 1, NoParameters, BindGlobalAveragePool, nullptr, nullptr, false},
+    {"upsample", 1, 2, NoParameters, BindUpsample, nullptr, nullptr, false},
+    {"crop", 2, 2, NoParameters, BindCrop, nullptr, nullptr, false},
+    {"concat", 1, kMany, NoParameters, BindConcat, nullptr, nullptr, false},
+    {"add", 2, kMany, NoParameters, BindAdd, nullptr, nullptr, true},
+    {"multiply", 2, 2, NoParameters, BindMultiply, nullptr, nullptr, false},
+    {"matmul", 2, 2, NoParameters, BindMatmul, MatmulMacs, nullptr, false},
+    {"flatten", 1, 1, NoParameters, BindFlatten, nullptr, nullptr, false},
+};
+
+}  // namespace
+
+const Op& FindOp(const Node& node) {
+  for (const auto& op : kOps) {
+    if (op.name == node.op) return op;
+  }
+  std::string known;
+  for (const auto& op : kOps) known += (known.empty() ? "" : ", ") + std::string(op.name);
+  throw InvalidArgument(Describe(node) + ": there is no such op. Ops: " + known + ".");
+}
+
+}  // namespace torchvid

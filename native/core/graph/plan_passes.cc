@@ -1,0 +1,166 @@
+#include "core/graph/plan_passes.h"
+
+#include <algorithm>
+
+namespace torchvid {
+
+const BoundNode& PlanPasses::Bound(const Node* node) const {
+  return *std::find_if(bound_.begin(), bound_.end(), [&](const BoundNode& b) { return b.node == node; });
+}
+
+int PlanPasses::Readers(int value) const {
+  auto count = std::count(plan_.outputs_.begin(), plan_.outputs_.end(), value);
+  for (const auto& step : plan_.steps_) count += std::count(step.inputs.begin(), step.inputs.end(), value);
+  return static_cast<int>(count);
+}
+
+const Plan::Step* PlanPasses::SoleProducer(int value) const {
+  if (Readers(value) != 1) return nullptr;
+  for (const auto& step : plan_.steps_) {
+    if (step.output == value) return &step;
+  }
+  return nullptr;
+}
+
+void PlanPasses::FoldBatchNorm() {
+  for (size_t i = 0; i < plan_.steps_.size();) {
+    const auto& norm = plan_.steps_[i];
+    const auto* producer = norm.node->op == "batchNorm" ? SoleProducer(norm.inputs[0]) : nullptr;
+    AttributeReader attributes(*norm.node);
+    const bool fixed = !training_ || attributes.Flag("fixedStatistics", false);
+    if (producer == nullptr || !fixed || (producer->node->op != "conv" && producer->node->op != "linear")) {
+      ++i;
+      continue;
+    }
+    auto& target = plan_.steps_[static_cast<size_t>(producer - plan_.steps_.data())];
+    const double epsilon = attributes.Number("epsilon", 1e-5);
+    target.prepare = [weights = target.prepare, norms = norm.prepare, epsilon](const std::vector<Entry>& entries) {
+      const auto w = weights(entries);
+      const auto n = norms(entries);  // gamma, beta, running mean, running variance
+      const auto scale = n[0] * (n[3] + epsilon).rsqrt();
+      std::vector<int64_t> per_output(static_cast<size_t>(w[0].dim()), 1);
+      per_output[0] = -1;
+      const auto shift = n[1] - n[2] * scale;
+      return TensorList{w[0] * scale.view(per_output), w.size() > 1 ? w[1] * scale + shift : shift};
+    };
+    target.output = norm.output;
+    plan_.steps_.erase(plan_.steps_.begin() + static_cast<std::ptrdiff_t>(i));
+  }
+}
+
+bool PlanPasses::IsUniformDiagonal(const at::Tensor& weight) const {
+  const auto channels = weight.size(0);
+  const auto expected = at::zeros_like(weight);
+  for (int64_t i = 0; i < channels; ++i) expected[i][i].copy_(weight[0][0]);
+  return at::equal(weight, expected);
+}
+
+void PlanPasses::HoistPointwiseOverUpsampling() {
+  for (size_t i = 0; i < plan_.steps_.size(); ++i) {
+    if (plan_.steps_[i].node->op == "conv") HoistOne(i);
+  }
+}
+
+void PlanPasses::HoistOne(size_t position) {
+  const auto fuse = plan_.steps_[position];
+  AttributeReader attributes(*fuse.node);
+  const auto ones = [](const std::vector<int64_t>& v) { return std::all_of(v.begin(), v.end(), [](auto x) { return x == 1; }); };
+  const auto kernel = attributes.RequiredList("kernel");
+  if (kernel.size() != 2 || !ones(kernel) || !ones(attributes.List("stride", 2, 1)) || attributes.IsText("padding") ||
+      attributes.List("padding", 2, 0) != std::vector<int64_t>{0, 0} || attributes.Integer("groups", 1) != 1) {
+    return;
+  }
+  const auto* concat = SoleProducer(fuse.inputs[0]);
+  if (concat == nullptr || concat->node->op != "concat" || AttributeReader(*concat->node).Integer("dimension", 1) != 1) return;
+
+  struct Branch {
+    Plan::Step upsample;
+    std::optional<Plan::Step> crop;
+    int64_t channels;
+  };
+  const auto out = attributes.RequiredInteger("out");
+  std::vector<Branch> branches;
+  std::vector<int> replaced{concat->output};
+  for (const auto value : concat->inputs) {
+    const auto* step = SoleProducer(value);
+    std::optional<Plan::Step> crop;
+    if (step != nullptr && step->node->op == "crop") {
+      crop = *step;
+      replaced.push_back(step->output);
+      step = SoleProducer(step->inputs[0]);
+    }
+    if (step == nullptr || step->node->op != "convTranspose" || !step->node->frozen) return;
+    AttributeReader a(*step->node);
+    const auto channels = a.RequiredInteger("in");
+    const auto& weight = entries_[Bound(step->node).entries[0]].tensor;
+    if (a.RequiredInteger("out") != channels || a.Integer("groups", 1) != 1 || a.Flag("bias", true) || out > channels ||
+        !IsUniformDiagonal(weight)) {
+      return;
+    }
+    replaced.push_back(step->output);
+    branches.push_back({*step, crop, channels});
+  }
+
+  std::vector<Plan::Step> made;
+  std::vector<int> parts;
+  int64_t offset = 0;
+  for (const auto& branch : branches) {
+    Plan::Step pointwise = fuse;
+    pointwise.inputs = {branch.upsample.inputs[0]};
+    pointwise.output = plan_.NewValue();
+    pointwise.prepare = [prepare = fuse.prepare, offset, n = branch.channels](const std::vector<Entry>& entries) {
+      return TensorList{prepare(entries)[0].narrow(1, offset, n)};
+    };
+    offset += branch.channels;
+
+    Plan::Step upsample = branch.upsample;
+    auto& node = plan_.own_nodes_.emplace_back(*branch.upsample.node);
+    for (const auto* key : {"in", "out", "groups"}) node.attributes[key] = static_cast<double>(out);
+    AttributeReader a(node);
+    upsample.node = &node;
+    upsample.kernel = FindOp(node).bind(a);
+    upsample.inputs = {pointwise.output};
+    upsample.output = plan_.NewValue();
+    upsample.prepare = [prepare = branch.upsample.prepare, out](const std::vector<Entry>& entries) {
+      return TensorList{prepare(entries)[0].narrow(0, 0, 1).narrow(1, 0, 1).expand({out, -1, -1, -1}).contiguous()};
+    };
+    parts.push_back(upsample.output);
+    made.push_back(std::move(pointwise));
+    made.push_back(std::move(upsample));
+    if (branch.crop) {
+      Plan::Step crop = *branch.crop;
+      crop.inputs[0] = parts.back();
+      crop.output = parts.back() = plan_.NewValue();
+      made.push_back(std::move(crop));
+    }
+  }
+  Plan::Step sum = fuse;
+  sum.inputs = parts;
+  sum.kernel = [](const TensorList& inputs, const TensorList& bias, const RunContext&) {
+    auto total = inputs[0];
+    for (size_t i = 1; i < inputs.size(); ++i) total = total + inputs[i];
+    return bias.empty() ? total : total + bias[0].view({1, -1, 1, 1});
+  };
+  sum.prepare = [prepare = fuse.prepare](const std::vector<Entry>& entries) {
+    auto weights = prepare(entries);
+    weights.erase(weights.begin());
+    return weights;
+  };
+  made.push_back(std::move(sum));
+
+  plan_.steps_.erase(plan_.steps_.begin() + static_cast<std::ptrdiff_t>(position));
+  plan_.steps_.insert(plan_.steps_.begin() + static_cast<std::ptrdiff_t>(position), made.begin(), made.end());
+  std::erase_if(plan_.steps_, [&](const Plan::Step& step) {
+    return std::find(replaced.begin(), replaced.end(), step.output) != replaced.end();
+  });
+}
+
+void PlanPasses::RunInPlace() {
+  for (auto& step : plan_.steps_) {
+    if (!step.in_place) continue;
+    const auto* producer = SoleProducer(step.inputs[0]);
+    if (producer != nullptr && producer->output_free) step.kernel = step.in_place;
+  }
+}
+
+}  // namespace torchvid

@@ -1,0 +1,18 @@
+#pragma once
+
+#include <ATen/ATen.h>
+
+namespace torchvid {
+
+enum class Reduction {
+  /// Divided by the batch size only, as the OSVOS reference does.
+  kSum,
+  /// Divided by the number of elements.
+  kMean,
+};
+
+/// Class-balanced cross-entropy on logits (OSVOS, equation 2): with y = [label >= 0.5], P = sum y, N = sum (1 - y),
+/// T = P + N: L = (N / T) sum_{y = 1} bce + (P / T) sum_{y = 0} bce. Both tensors (N, 1, H, W). A scalar.
+at::Tensor ClassBalancedCrossEntropy(const at::Tensor& logits, const at::Tensor& labels, Reduction reduction);
+
+}  // namespace torchvid

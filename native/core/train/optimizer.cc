@@ -1,0 +1,113 @@
+#include "core/train/optimizer.h"
+
+#include <c10/core/GradMode.h>
+
+#include "core/error.h"
+
+namespace torchvid {
+
+bool MatchesPattern(const std::string& pattern, const std::string& text) {
+  size_t p = 0;
+  size_t t = 0;
+  size_t star = std::string::npos;
+  size_t resume = 0;
+  while (t < text.size()) {
+    if (p < pattern.size() && pattern[p] == '*') {
+      star = p++;
+      resume = t;
+    } else if (p < pattern.size() && pattern[p] == text[t]) {
+      ++p;
+      ++t;
+    } else if (star != std::string::npos) {
+      p = star + 1;
+      t = ++resume;
+    } else {
+      return false;
+    }
+  }
+  while (p < pattern.size() && pattern[p] == '*') ++p;
+  return p == pattern.size();
+}
+
+Optimizer::Optimizer(const Network& network, OptimizerSettings settings) : settings_(std::move(settings)) {
+  for (const auto& group : settings_.groups) groups_.push_back({group.learning_rate, group.weight_decay, {}, {}, {}, {}, {}});
+  for (const auto& entry : network.entries()) {
+    if (!entry.trainable) continue;
+    for (size_t g = 0; g < groups_.size(); ++g) {
+      if (!MatchesPattern(settings_.groups[g].pattern, entry.name)) continue;
+      if (groups_[g].learning_rate == 0) break;
+      entry.tensor.set_requires_grad(true);
+      groups_[g].names.push_back(entry.name);
+      groups_[g].parameters.push_back(entry.tensor);
+      groups_[g].first.push_back(at::zeros_like(entry.tensor));
+      if (settings_.kind == OptimizerSettings::Kind::kAdam) groups_[g].second.push_back(at::zeros_like(entry.tensor));
+      groups_[g].steps.push_back(at::zeros({}, entry.tensor.options()));
+      all_.emplace_back(entry.name, entry.tensor);
+      break;
+    }
+  }
+  if (all_.empty()) throw InvalidArgument("No parameter is left to train: every one is frozen or has a learning rate of 0.");
+}
+
+void Optimizer::Step(double factor) {
+  c10::NoGradGuard no_grad;
+  for (auto& group : groups_) {
+    if (!group.parameters.empty()) StepGroup(group, factor);
+  }
+  for (auto& [name, tensor] : all_) tensor.mutable_grad().reset();
+}
+
+void Optimizer::StepGroup(Group& group, double factor) {
+  // Parameters that no output reached have no gradient and stay as they are, as in PyTorch.
+  TensorList parameters;
+  TensorList gradients;
+  TensorList first;
+  TensorList second;
+  TensorList steps;
+  for (size_t i = 0; i < group.parameters.size(); ++i) {
+    const auto& gradient = group.parameters[i].grad();
+    if (!gradient.defined()) continue;
+    parameters.push_back(group.parameters[i]);
+    gradients.push_back(gradient.contiguous(group.parameters[i].suggest_memory_format()));
+    first.push_back(group.first[i]);
+    if (!group.second.empty()) second.push_back(group.second[i]);
+    steps.push_back(group.steps[i]);
+  }
+  if (parameters.empty()) return;
+  const double rate = group.learning_rate * factor;
+  if (settings_.kind == OptimizerSettings::Kind::kAdam) {
+    at::_foreach_add_(steps, 1);
+    at::_fused_adam_(parameters, gradients, first, second, {}, steps, rate, settings_.beta1, settings_.beta2, group.weight_decay,
+                     settings_.epsilon, false, false);
+    return;
+  }
+  const bool first_step = steps[0].item<float>() == 0;
+  at::_foreach_add_(steps, 1);
+  at::_fused_sgd_(parameters, gradients, settings_.momentum > 0 ? first : TensorList{}, group.weight_decay, settings_.momentum, rate,
+                  0, settings_.nesterov, false, first_step);
+}
+
+std::vector<std::pair<std::string, at::Tensor>> Optimizer::State() const {
+  std::vector<std::pair<std::string, at::Tensor>> state;
+  for (const auto& group : groups_) {
+    for (size_t i = 0; i < group.names.size(); ++i) {
+      state.emplace_back("first." + group.names[i], group.first[i]);
+      if (!group.second.empty()) state.emplace_back("second." + group.names[i], group.second[i]);
+      state.emplace_back("steps." + group.names[i], group.steps[i]);
+    }
+  }
+  return state;
+}
+
+void Optimizer::Restore(const TensorMap& state) {
+  c10::NoGradGuard no_grad;
+  for (auto& [name, tensor] : State()) {
+    const auto saved = state.find(name);
+    if (saved == state.end() || saved->second.sizes() != tensor.sizes()) {
+      throw Error("ERR_CHECKPOINT_MISMATCH", "The checkpoint has no fitting '" + name + "': it belongs to another training.");
+    }
+    tensor.copy_(saved->second);
+  }
+}
+
+}  // namespace torchvid

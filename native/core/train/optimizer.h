@@ -1,0 +1,66 @@
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "core/graph/network.h"
+
+namespace torchvid {
+
+/// Settings for the parameters whose name matches `pattern` ('*' stands for any text). The first group that matches
+/// a parameter takes it; a parameter that none matches is not trained.
+struct ParameterGroup {
+  std::string pattern;
+  double learning_rate = 0;  // 0: frozen
+  double weight_decay = 0;
+};
+
+struct OptimizerSettings {
+  enum class Kind { kSgd, kAdam };
+  Kind kind = Kind::kSgd;
+  double momentum = 0.9;
+  bool nesterov = false;
+  double beta1 = 0.9;
+  double beta2 = 0.999;
+  double epsilon = 1e-8;
+  std::vector<ParameterGroup> groups;
+};
+
+/// True when `text` matches `pattern`, in which '*' stands for any run of characters.
+bool MatchesPattern(const std::string& pattern, const std::string& text);
+
+/// SGD with momentum, or Adam (PyTorch's definitions of both), over groups of a network's parameters.
+class Optimizer {
+ public:
+  /// Marks the parameters it trains as requiring gradients; throws ERR_INVALID_ARGUMENT when there are none.
+  Optimizer(const Network& network, OptimizerSettings settings);
+
+  /// One update from the accumulated gradients, which are then cleared; learning rates are multiplied by `factor`.
+  void Step(double factor);
+
+  /// Momentum and counters by name, made on first use: for checkpoints. The tensors are the live ones.
+  std::vector<std::pair<std::string, at::Tensor>> State() const;
+  /// Takes over a saved state; names as `State` gives them.
+  void Restore(const TensorMap& state);
+
+  /// The parameters in training, with their names.
+  const std::vector<std::pair<std::string, at::Tensor>>& parameters() const { return all_; }
+
+ private:
+  struct Group {
+    double learning_rate;
+    double weight_decay;
+    std::vector<std::string> names;
+    TensorList parameters;
+    TensorList first;   // momentum, or Adam's first moment
+    TensorList second;  // Adam's second moment
+    TensorList steps;   // updates made so far, per parameter
+  };
+  void StepGroup(Group& group, double factor);
+
+  OptimizerSettings settings_;
+  std::vector<Group> groups_;
+  std::vector<std::pair<std::string, at::Tensor>> all_;
+};
+
+}  // namespace torchvid

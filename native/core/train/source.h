@@ -1,0 +1,37 @@
+#pragma once
+
+#include <optional>
+
+#include "core/graph/network.h"
+#include "core/image/pixels.h"
+#include "core/train/augment.h"
+
+namespace torchvid {
+
+struct Batch {
+  TensorMap inputs;
+  at::Tensor target;
+};
+
+/// Where a trainer's batches come from. All randomness is drawn from the generator it is given.
+class Source {
+ public:
+  virtual ~Source() = default;
+  virtual Batch Next(const at::Generator& generator) = 0;
+};
+
+/// One picture and its mask, over and over, each time augmented anew (OSVOS online training).
+class OneShotSource : public Source {
+ public:
+  /// `rgb` bytes (H, W, 3), `mask` bytes (H, W); the longer side is at most `max_size` (0: as it is).
+  OneShotSource(const at::Tensor& rgb, const at::Tensor& mask, const PixelFormat& format, int64_t max_size,
+                std::optional<Augment> augment, at::Device device);
+  Batch Next(const at::Generator& generator) override;
+
+ private:
+  at::Tensor image_;
+  at::Tensor mask_;
+  std::optional<Augment> augment_;
+};
+
+}  // namespace torchvid

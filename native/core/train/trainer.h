@@ -1,0 +1,65 @@
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "core/train/objective.h"
+#include "core/train/optimizer.h"
+#include "core/train/source.h"
+
+namespace torchvid {
+
+struct TrainerSettings {
+  /// Passes (forward and backward) in all.
+  int64_t passes = 1;
+  /// Passes whose averaged gradients make one update.
+  int64_t accumulate = 1;
+  /// The learning rate over the run: constant, or falling to 0 along half a cosine.
+  enum class Schedule { kConstant, kCosine };
+  Schedule schedule = Schedule::kConstant;
+  bool bfloat16 = false;
+  uint64_t seed = 0;
+  OptimizerSettings optimizer;
+};
+
+/// What one pass reports.
+struct StepRecord {
+  int64_t step = 0;  // 1 for the first
+  double loss = 0;   // before this pass's update
+  std::vector<std::pair<std::string, double>> losses;
+  double learning_rate = 0;  // of the first group
+  double seconds = 0;
+};
+
+/// Source -> graph -> objective -> optimizer. One call of Step is one pass. Everything random comes from the seed.
+class Trainer {
+ public:
+  Trainer(std::shared_ptr<Network> network, std::unique_ptr<Source> source, std::unique_ptr<Objective> objective,
+          TrainerSettings settings);
+  ~Trainer();
+
+  bool done() const { return step_ >= settings_.passes; }
+  int64_t step() const { return step_; }
+  int64_t passes() const { return settings_.passes; }
+  const std::shared_ptr<Network>& network() const { return network_; }
+
+  /// One pass. Throws ERR_NOT_FINITE when the loss is no number any more.
+  StepRecord Step();
+
+  /// All that a later process needs to go on exactly here: tensors by name and the step as metadata.
+  std::vector<std::pair<std::string, at::Tensor>> State() const;
+  void Restore(const TensorMap& state, int64_t step);
+
+ private:
+  double RateFactor() const;
+
+  std::shared_ptr<Network> network_;
+  std::unique_ptr<Source> source_;
+  std::unique_ptr<Objective> objective_;
+  TrainerSettings settings_;
+  Optimizer optimizer_;
+  at::Generator generator_;
+  int64_t step_ = 0;
+};
+
+}  // namespace torchvid

@@ -1,0 +1,16 @@
+// Builds the addon into prebuilds/<platform>-<arch>/: the loader (torchvid.node) and the engine beside it.
+// Wants TORCHVID_LIBTORCH, the folder of a LibTorch with headers (`node scripts/bootstrap.mjs` sets it).
+import { spawnSync } from 'node:child_process'
+import path from 'node:path'
+import { fileURLToPath } from 'node:url'
+
+const root = path.dirname(path.dirname(fileURLToPath(import.meta.url)))
+if (!process.env.TORCHVID_LIBTORCH) {
+  console.error('TORCHVID_LIBTORCH is not set: the folder of a LibTorch with lib/ and include/. `node scripts/bootstrap.mjs` finds or fetches one.')
+  process.exit(2)
+}
+const prebuildify = path.join(root, 'node_modules/prebuildify/bin.js')
+const shim = path.join(root, 'scripts/node-gyp-cmake.mjs')
+const args = [prebuildify, '--napi', '--strip', '--target', `node@${process.versions.node}`, '--node-gyp', shim]
+const { status } = spawnSync(process.execPath, args, { cwd: root, stdio: 'inherit' })
+process.exit(status ?? 1)
