@@ -57,6 +57,7 @@ export interface NativeNetwork {
   ): Promise<Record<string, TensorData>>
   summary(shapes: Record<string, number[]>): Promise<NativeLayer[]>
   read(name: string): Promise<TensorData>
+  write(name: string, tensor: TensorData): Promise<void>
   load(path: string, tensors: { name: string; tensor: NativeTensorRow }[]): Promise<void>
   save(path: string, metadata: Record<string, string>): Promise<void>
   clone(): Promise<NativeNetwork>
@@ -69,6 +70,7 @@ export const nativeNetworkMethods: readonly (keyof NativeNetwork)[] = [
   'forward',
   'summary',
   'read',
+  'write',
   'load',
   'save',
   'clone',
@@ -117,6 +119,7 @@ export interface NativeTraining {
   schedule: 'constant' | 'cosine'
   bfloat16: boolean
   seed: number
+  device: string
   optimizer: {
     kind: 'sgd' | 'adam'
     momentum: number

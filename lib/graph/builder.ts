@@ -244,9 +244,11 @@ export function flatten(x: Value, options: Named & { channels?: number } = {}): 
 
 /**
  * The graph that computes these outputs. Layers without a name get one from their op; names must be unique.
+ * @param outputs by name
+ * @param labels what the network is, kept with it when it is saved
  * @throws TorchvidError ERR_INVALID_ARGUMENT
  */
-export function build(outputs: Record<string, Value>): Graph {
+export function build(outputs: Record<string, Value>, labels?: Record<string, string>): Graph {
   const reached = reach(Object.values(outputs))
   const taken = new Set(reached.flatMap((v) => ('input' in v.source ? [v.source.input.name] : (v.source.node.name ?? []))))
   const names = new Map<Value, string>()
@@ -264,6 +266,7 @@ export function build(outputs: Record<string, Value>): Graph {
     graph.nodes.push({ op, name: unique, inputs: v.source.inputs.map((i) => names.get(i) as string), ...rest })
   }
   for (const [name, v] of Object.entries(outputs)) graph.outputs[name] = names.get(v) as string
+  if (labels !== undefined) graph.labels = labels
   return graph
 }
 

@@ -54,4 +54,6 @@ export interface Graph {
   nodes: GraphNode[]
   /** Output name -> node name. */
   outputs: Record<string, string>
+  /** What the network is, for code that picks settings by it: `{ task: 'osvos', backbone: 'vgg16' }`. */
+  labels?: Record<string, string>
 }

@@ -73,13 +73,13 @@ export function osvos(options: { backbone?: OsvosBackbone } = {}): Graph {
   if (backbone === 'vgg16') {
     const image = input('image', [null, 3, null, null], vggPixels)
     const taps = vggTrunk(image).slice(1).map((value, i) => ({ value, stride: 2 ** (i + 1) }))
-    return build(head(image, taps, { distribution: 'normal', value: 0.001 }))
+    return build(head(image, taps, { distribution: 'normal', value: 0.001 }), { task: 'osvos', backbone })
   }
   if (backbone === 'mobilenet') {
     const image = input('image', [null, 3, null, null], mobilenetPixels)
     const trunk = mobilenetTrunk(image, 12)
     const taps = [1, 3, 5, 11, 12].map((block, i) => ({ value: trunk[block] as Value, stride: 2 ** (i + 1) }))
-    return build(head(image, taps, { distribution: 'kaimingNormalFanIn' }))
+    return build(head(image, taps, { distribution: 'kaimingNormalFanIn' }), { task: 'osvos', backbone })
   }
   throw invalidArgument('backbone', backbone, "'vgg16' or 'mobilenet'")
 }

@@ -30,6 +30,7 @@ void NetworkWrap::Register(Napi::Env env, Napi::Object exports) {
   const auto type = DefineClass(env, "NativeNetwork",
                                 {InstanceMethod("parameters", &NetworkWrap::Parameters), InstanceMethod("forward", &NetworkWrap::Forward),
                                  InstanceMethod("summary", &NetworkWrap::Summary), InstanceMethod("read", &NetworkWrap::Read),
+                                 InstanceMethod("write", &NetworkWrap::Write),
                                  InstanceMethod("load", &NetworkWrap::Load), InstanceMethod("save", &NetworkWrap::Save),
                                  InstanceMethod("clone", &NetworkWrap::Clone), InstanceMethod("dispose", &NetworkWrap::Dispose)});
   EnvState::Of(env)->network_constructor = Napi::Persistent(type);
@@ -150,6 +151,25 @@ Napi::Value NetworkWrap::Read(const Napi::CallbackInfo& info) {
       network->CheckNotDisposed();
       const auto tensor = network->entry(name).tensor.detach().clone();
       return [tensor](Napi::Env env) { return TensorTo(env, tensor); };
+    });
+  });
+}
+
+/// write(name, tensor)
+Napi::Value NetworkWrap::Write(const Napi::CallbackInfo& info) {
+  return Guarded(info, [&]() -> Napi::Value {
+    const auto network = Alive();
+    const auto name = TextFrom(info[0], "name");
+    const auto tensor = TensorFrom(info[1], name);
+    return EnvState::Of(info.Env())->Promise(info.Env(), [=]() -> ToJs {
+      network->CheckNotDisposed();
+      const auto& target = network->entry(name).tensor;
+      if (target.sizes() != tensor.sizes()) {
+        throw ShapeError("'" + name + "' has shape " + ShapeText(target.sizes()) + ", got " + ShapeText(tensor.sizes()) + ".");
+      }
+      target.copy_(tensor);
+      network->Touch();
+      return [](Napi::Env env) { return env.Undefined(); };
     });
   });
 }

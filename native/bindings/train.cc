@@ -186,6 +186,10 @@ TrainRequest RequestFrom(const Napi::Value& network, const Napi::Value& value) {
                                                                                        : TrainerSettings::Schedule::kConstant;
   request.trainer.bfloat16 = object.Get("bfloat16").ToBoolean().Value();
   request.trainer.seed = static_cast<uint64_t>(IntegerFrom(object.Get("seed"), "seed"));
+  const auto device = DeviceFrom(object.Get("device"));
+  if (device.type() != request.parent->device().type()) {
+    throw InvalidArgument("device: the network is on " + request.parent->device().str() + "; create or open it on " + device.str() + ".");
+  }
   request.trainer.optimizer = OptimizerFrom(object.Get("optimizer"));
 
   const auto source = ObjectFrom(object.Get("source"), "source");

@@ -61,7 +61,7 @@ class Network {
   void CheckInputs(const TensorMap& inputs) const;
   /// Runs every node on meta tensors; fills `summary` when given.
   void InferShapes(const std::map<std::string, std::vector<int64_t>>& shapes, std::vector<LayerSummary>* summary) const;
-  Plan& PlanFor(const std::vector<std::string>& outputs, bool training);
+  Plan& PlanFor(const std::vector<std::string>& outputs, bool training, bool rewrite);
 
   Graph graph_;
   at::Device device_;

@@ -28,6 +28,38 @@ std::optional<at::Tensor> BiasOf(const TensorList& weights) {
   return std::nullopt;
 }
 
+/// Settings of one convolution, plain or transposed.
+struct Convolution {
+  std::vector<int64_t> stride, padding, dilation, output_padding;
+  bool transposed = false;
+  int64_t groups = 1;
+
+  at::Tensor operator()(const at::Tensor& x, const TensorList& weights, const std::vector<int64_t>& pad) const {
+    if (x.is_meta()) return Infer(x, weights[0], pad);
+    return at::convolution(x, weights[0], BiasOf(weights), stride, pad, dilation, transposed, output_padding, groups);
+  }
+
+  /// The output on meta tensors, which LibTorch infers in Python alone.
+  at::Tensor Infer(const at::Tensor& x, const at::Tensor& weight, const std::vector<int64_t>& pad) const {
+    const auto rank = static_cast<int64_t>(stride.size());
+    if (x.dim() != rank + 2) throw ShapeError("wanted an input of " + std::to_string(rank + 2) + " dimensions.");
+    const int64_t inside = transposed ? weight.size(0) : weight.size(1) * groups;
+    if (x.size(1) != inside) {
+      throw ShapeError("wanted " + std::to_string(inside) + " channels, got " + std::to_string(x.size(1)) + ".");
+    }
+    std::vector<int64_t> shape{x.size(0), transposed ? weight.size(1) * groups : weight.size(0)};
+    for (int64_t d = 0; d < rank; ++d) {
+      const auto i = static_cast<size_t>(d);
+      const int64_t reach = dilation[i] * (weight.size(d + 2) - 1) + 1;
+      const int64_t size = x.size(d + 2);
+      if (!transposed && size + 2 * pad[i] < reach) throw ShapeError("the kernel is larger than its padded input.");
+      shape.push_back(transposed ? (size - 1) * stride[i] - 2 * pad[i] + reach + output_padding[i]
+                                 : (size + 2 * pad[i] - reach) / stride[i] + 1);
+    }
+    return at::empty(shape, x.options());
+  }
+};
+
 std::vector<ParameterSpec> ConvParameters(Attributes& a) {
   const auto in = a.RequiredInteger("in");
   const auto out = a.RequiredInteger("out");
@@ -65,21 +97,20 @@ at::Tensor PadSame(const at::Tensor& x, const std::vector<int64_t>& kernel, cons
 Kernel BindConv(Attributes& a) {
   const auto kernel = a.RequiredList("kernel");
   const size_t rank = kernel.size();
-  const auto stride = a.List("stride", rank, 1, 1);
-  const auto dilation = a.List("dilation", rank, 1, 1);
-  const auto groups = a.Integer("groups", 1, 1);
+  const bool same = a.IsText("padding");
+  if (same && a.Text("padding", "") != "same") throw InvalidArgument("attribute 'padding' must be a number, a list or 'same'.");
   const std::vector<int64_t> zeros(rank, 0);
-  if (a.IsText("padding")) {
-    if (a.Text("padding", "") != "same") throw InvalidArgument("attribute 'padding' must be a number, a list or 'same'.");
+  const Convolution convolution{a.List("stride", rank, 1, 1), same ? zeros : a.List("padding", rank, 0), a.List("dilation", rank, 1, 1),
+                                zeros, false, a.Integer("groups", 1, 1)};
+  if (same) {
     return [=](const TensorList& inputs, const TensorList& weights, const RunContext&) {
       auto padding = zeros;
-      const auto x = PadSame(inputs[0], kernel, stride, dilation, &padding);
-      return at::convolution(x, weights[0], BiasOf(weights), stride, padding, dilation, false, zeros, groups);
+      const auto x = PadSame(inputs[0], kernel, convolution.stride, convolution.dilation, &padding);
+      return convolution(x, weights, padding);
     };
   }
-  const auto padding = a.List("padding", rank, 0);
   return [=](const TensorList& inputs, const TensorList& weights, const RunContext&) {
-    return at::convolution(inputs[0], weights[0], BiasOf(weights), stride, padding, dilation, false, zeros, groups);
+    return convolution(inputs[0], weights, convolution.padding);
   };
 }
 
@@ -100,14 +131,10 @@ std::vector<ParameterSpec> ConvTransposeParameters(Attributes& a) {
 
 Kernel BindConvTranspose(Attributes& a) {
   const size_t rank = a.RequiredList("kernel").size();
-  const auto stride = a.List("stride", rank, 1, 1);
-  const auto padding = a.List("padding", rank, 0);
-  const auto output_padding = a.List("outputPadding", rank, 0);
-  const auto dilation = a.List("dilation", rank, 1, 1);
-  const auto groups = a.Integer("groups", 1, 1);
+  const Convolution convolution{a.List("stride", rank, 1, 1),        a.List("padding", rank, 0), a.List("dilation", rank, 1, 1),
+                                a.List("outputPadding", rank, 0), true,                       a.Integer("groups", 1, 1)};
   return [=](const TensorList& inputs, const TensorList& weights, const RunContext&) {
-    return at::convolution(inputs[0], weights[0], BiasOf(weights), stride, padding, dilation, true, output_padding,
-                           groups);
+    return convolution(inputs[0], weights, convolution.padding);
   };
 }
 
@@ -147,8 +174,14 @@ Kernel BindBatchNorm(Attributes& a) {
   const double momentum = a.Number("momentum", 0.1);
   const bool fixed = a.Flag("fixedStatistics", false);
   return [=](const TensorList& inputs, const TensorList& w, const RunContext& context) {
+    if (inputs[0].is_meta()) {
+      if (inputs[0].size(1) != w[0].size(0)) {
+        throw ShapeError("wanted " + std::to_string(w[0].size(0)) + " channels, got " + std::to_string(inputs[0].size(1)) + ".");
+      }
+      return at::empty_like(inputs[0]);
+    }
     const bool batch_statistics = context.training && !fixed;
-    if (batch_statistics && !w[4].is_meta()) {
+    if (batch_statistics) {
       c10::NoGradGuard no_grad;
       w[4].add_(1);
     }
@@ -158,26 +191,29 @@ Kernel BindBatchNorm(Attributes& a) {
 
 // ---- activations -------------------------------------------------------------------------------------------
 
+/// An activation, element by element. (Not every one has a kernel for meta tensors in C++.)
+template <typename Function>
+Kernel Elementwise(Function function) {
+  return [function](const TensorList& inputs, const TensorList&, const RunContext&) {
+    auto x = inputs[0];
+    return x.is_meta() ? at::empty_like(x) : function(x);
+  };
+}
+
 Kernel BindRelu(Attributes&) {
-  return [](const TensorList& x, const TensorList&, const RunContext&) { return at::relu(x[0]); };
+  return Elementwise([](const at::Tensor& x) { return at::relu(x); });
 }
 Kernel BindReluInPlace(Attributes&) {
-  return [](const TensorList& x, const TensorList&, const RunContext&) {
-    auto y = x[0];
-    return at::relu_(y);
-  };
+  return Elementwise([](at::Tensor& x) { return at::relu_(x); });
 }
 Kernel BindRelu6(Attributes&) {
-  return [](const TensorList& x, const TensorList&, const RunContext&) { return at::hardtanh(x[0], 0, 6); };
+  return Elementwise([](const at::Tensor& x) { return at::hardtanh(x, 0, 6); });
 }
 Kernel BindRelu6InPlace(Attributes&) {
-  return [](const TensorList& x, const TensorList&, const RunContext&) {
-    auto y = x[0];
-    return at::hardtanh_(y, 0, 6);
-  };
+  return Elementwise([](at::Tensor& x) { return at::hardtanh_(x, 0, 6); });
 }
 Kernel BindSigmoid(Attributes&) {
-  return [](const TensorList& x, const TensorList&, const RunContext&) { return at::sigmoid(x[0]); };
+  return Elementwise([](const at::Tensor& x) { return at::sigmoid(x); });
 }
 
 Kernel BindDropout(Attributes& a) {

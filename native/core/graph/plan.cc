@@ -27,10 +27,19 @@ std::vector<bool> Needed(const Graph& graph, const std::map<std::string, size_t>
   return needed;
 }
 
+/// Weights of 2-D convolutions in the layout of the maps they meet.
+TensorList Laid(TensorList weights, bool channels_last) {
+  if (!channels_last) return weights;
+  for (auto& weight : weights) {
+    if (weight.dim() == 4) weight = weight.contiguous(at::MemoryFormat::ChannelsLast);
+  }
+  return weights;
+}
+
 }  // namespace
 
 Plan::Plan(const Graph& graph, const std::vector<BoundNode>& bound, const std::vector<Entry>& entries,
-           const std::vector<std::string>& outputs, bool training) {
+           const std::vector<std::string>& outputs, bool training, bool rewrite) {
   std::map<std::string, int> value_of;
   for (const auto& input : graph.inputs) value_of[input.name] = NewValue();
   std::map<std::string, size_t> position;
@@ -58,8 +67,10 @@ Plan::Plan(const Graph& graph, const std::vector<BoundNode>& bound, const std::v
   }
   for (const auto& name : wanted) outputs_.push_back(value_of.at(name));
   PlanPasses passes(this, bound, entries, training);
-  passes.FoldBatchNorm();
-  passes.HoistPointwiseOverUpsampling();
+  if (rewrite) {
+    passes.FoldBatchNorm();
+    passes.HoistPointwiseOverUpsampling();
+  }
   passes.RunInPlace();
   AssignReleases();
 }
@@ -74,9 +85,9 @@ void Plan::AssignReleases() {
 }
 
 TensorList Plan::Run(const std::vector<Entry>& entries, const TensorList& inputs, const RunContext& context,
-                     int64_t revision) {
+                     const ParameterState& state) {
   const bool learning = c10::GradMode::is_enabled();
-  const bool reuse = !learning && prepared_revision_ == revision;
+  const bool reuse = !learning && prepared_ == state;
   std::vector<at::Tensor> values(static_cast<size_t>(values_));
   for (size_t i = 0; i < inputs.size(); ++i) values[i] = inputs[i];
   TensorList arguments;
@@ -91,7 +102,7 @@ TensorList Plan::Run(const std::vector<Entry>& entries, const TensorList& inputs
         if (output.requires_grad()) output.register_hook([](const at::Tensor&) { ThrowIfCancelled(); });
         values[static_cast<size_t>(step.output)] = std::move(output);
       } else {
-        if (!reuse) step.prepared = step.prepare(entries);
+        if (!reuse) step.prepared = Laid(step.prepare(entries), state.channels_last);
         values[static_cast<size_t>(step.output)] = step.kernel(arguments, step.prepared, context);
       }
     } catch (const c10::Error& error) {
@@ -99,7 +110,7 @@ TensorList Plan::Run(const std::vector<Entry>& entries, const TensorList& inputs
     }
     for (const auto value : step.release) values[static_cast<size_t>(value)].reset();
   }
-  if (!learning) prepared_revision_ = revision;
+  if (!learning) prepared_ = state;
   TensorList results;
   for (const auto value : outputs_) results.push_back(values[static_cast<size_t>(value)]);
   return results;

@@ -25,6 +25,13 @@ struct BoundNode {
   std::vector<size_t> entries;
 };
 
+/// What prepared parameters depend on: the values of the entries, and the layout of the maps they meet.
+struct ParameterState {
+  int64_t revision = -1;
+  bool channels_last = false;
+  bool operator==(const ParameterState&) const = default;
+};
+
 /// An order of execution for some outputs of a graph. Only what those outputs need is run, values are released
 /// after their last use, and three rewrites that keep the function are applied (plan_passes.cc).
 class Plan {
@@ -44,12 +51,13 @@ class Plan {
     TensorList prepared;       // kept between calls that do not train
   };
 
+  /// Without `rewrite` the graph runs as it is written.
   Plan(const Graph& graph, const std::vector<BoundNode>& bound, const std::vector<Entry>& entries,
-       const std::vector<std::string>& outputs, bool training);
+       const std::vector<std::string>& outputs, bool training, bool rewrite);
 
   /// Runs the steps. `inputs` in the graph's order; results in the order of the outputs asked for.
-  /// `revision` names the state of the entries: while it stays, prepared parameters are reused.
-  TensorList Run(const std::vector<Entry>& entries, const TensorList& inputs, const RunContext& context, int64_t revision);
+  /// `state` says which parameters there are: while it stays, prepared ones are reused.
+  TensorList Run(const std::vector<Entry>& entries, const TensorList& inputs, const RunContext& context, const ParameterState& state);
 
  private:
   friend class PlanPasses;
@@ -60,7 +68,7 @@ class Plan {
   std::vector<int> outputs_;
   std::deque<Node> own_nodes_;  // nodes that a rewrite made
   int values_ = 0;
-  int64_t prepared_revision_ = -1;
+  ParameterState prepared_;
 };
 
 }  // namespace torchvid

@@ -6,6 +6,7 @@
 #include <cstring>
 #include <map>
 #include <mutex>
+#include <new>
 
 #ifdef __linux__
 #include <sys/mman.h>
@@ -43,15 +44,22 @@ void GiveToSystem(void* data) {
 #endif
 }
 
+/// Every block starts with its size, 0 for those that are not kept; the tensor's memory follows at the next aligned place.
+/// (LibTorch also takes raw memory from its allocator, so the data pointer must be all that a deleter needs.)
+struct Header {
+  size_t size;
+};
+constexpr size_t kHeader = kAlignment;
+static_assert(sizeof(Header) <= kHeader);
+
+void* DataOf(Header* block) { return reinterpret_cast<char*>(block) + kHeader; }
+Header* BlockOf(void* data) { return reinterpret_cast<Header*>(static_cast<char*>(data) - kHeader); }
+
 /// Freed large blocks by size; a request takes the smallest that fits and wastes at most an eighth.
 class BlockCache {
  public:
-  struct Block {
-    void* data;
-    size_t size;
-  };
-
-  Block* Take(size_t bytes) {
+  /// A block that holds `bytes`, or null.
+  Header* Take(size_t bytes) {
     const size_t size = (bytes + kGranule - 1) / kGranule * kGranule;
     {
       std::lock_guard lock(mutex_);
@@ -63,15 +71,16 @@ class BlockCache {
         return block;
       }
     }
-    void* data = TakeFromSystem(size);
-    if (data == nullptr) {
+    auto* block = static_cast<Header*>(TakeFromSystem(kHeader + size));
+    if (block == nullptr) {
       Release();
-      data = TakeFromSystem(size);
+      block = static_cast<Header*>(TakeFromSystem(kHeader + size));
     }
-    return data == nullptr ? nullptr : new Block{data, size};
+    if (block != nullptr) block->size = size;
+    return block;
   }
 
-  void Give(Block* block) {
+  void Give(Header* block) {
     {
       std::lock_guard lock(mutex_);
       if (kept_ + block->size <= kMostKept) {
@@ -80,27 +89,22 @@ class BlockCache {
         return;
       }
     }
-    Destroy(block);
+    GiveToSystem(block);
   }
 
   void Release() {
-    std::multimap<size_t, Block*> blocks;
+    std::multimap<size_t, Header*> blocks;
     {
       std::lock_guard lock(mutex_);
       blocks.swap(free_);
       kept_ = 0;
     }
-    for (const auto& [size, block] : blocks) Destroy(block);
+    for (const auto& [size, block] : blocks) GiveToSystem(block);
   }
 
  private:
-  static void Destroy(Block* block) {
-    GiveToSystem(block->data);
-    delete block;
-  }
-
   std::mutex mutex_;
-  std::multimap<size_t, Block*> free_;
+  std::multimap<size_t, Header*> free_;
   size_t kept_ = 0;
 };
 
@@ -110,20 +114,32 @@ BlockCache& Cache() {
   return *cache;
 }
 
+void Delete(void* data) {
+  if (data == nullptr) return;
+  auto* block = BlockOf(data);
+  if (block->size == 0) {
+    GiveToSystem(block);
+  } else {
+    Cache().Give(block);
+  }
+}
+
 class CachingAllocator : public c10::Allocator {
  public:
   c10::DataPtr allocate(size_t bytes) override {
     const c10::Device device(c10::DeviceType::CPU);
-    if (bytes == 0) return {nullptr, nullptr, &c10::detail::deleteNothing, device};
-    if (bytes < kSmallest) {
-      void* data = TakeFromSystem(bytes);
-      TORCH_CHECK(data != nullptr, "can't allocate memory: you tried to allocate ", bytes, " bytes.");
-      return {data, data, &GiveToSystem, device};
+    if (bytes == 0) return {nullptr, nullptr, &Delete, device};
+    Header* block = nullptr;
+    if (bytes >= kSmallest) {
+      block = Cache().Take(bytes);
+    } else if (void* memory = TakeFromSystem(kHeader + bytes)) {
+      block = new (memory) Header{0};
     }
-    auto* block = Cache().Take(bytes);
     TORCH_CHECK(block != nullptr, "can't allocate memory: you tried to allocate ", bytes, " bytes.");
-    return {block->data, block, [](void* context) { Cache().Give(static_cast<BlockCache::Block*>(context)); }, device};
+    return {DataOf(block), DataOf(block), &Delete, device};
   }
+
+  c10::DeleterFnPtr raw_deleter() const override { return &Delete; }
 
   void copy_data(void* target, const void* source, size_t count) const override { std::memcpy(target, source, count); }
 };

@@ -1,0 +1,4 @@
+import { Command } from 'commander'
+export function segmentCommand(): Command {
+  return new Command('segment')
+}

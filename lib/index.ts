@@ -1,0 +1,21 @@
+export type { Run, RunOptions, TrainingProgress } from './engine/run.ts'
+export { type ErrorCode, TorchvidError } from './errors.ts'
+export * as graph from './graph/index.ts'
+export * as losses from './losses/index.ts'
+export * as metrics from './metrics/index.ts'
+export {
+  type LayerSummary,
+  type LoadOptions,
+  type LoadResult,
+  Network,
+  type NetworkOptions,
+  type NetworkSummary,
+  type ParameterInfo,
+} from './network.ts'
+export * as networks from './networks/index.ts'
+export type { Augmentation, FitOptions, Head } from './osvos/fit.ts'
+export { OSVOS, type OsvosOptions } from './osvos/osvos.ts'
+export type { SegmentedFrame, SegmentOptions } from './osvos/segment.ts'
+export * as runtime from './runtime.ts'
+export type { Device, FrameSource, ImageInput, Precision, RawImage, TensorData } from './types.ts'
+export * as weights from './weights/index.ts'

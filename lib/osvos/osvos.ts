@@ -1,0 +1,110 @@
+import { type Run, startRun, type TrainingProgress } from '../engine/run.ts'
+import { invalidArgument, TorchvidError } from '../errors.ts'
+import { Network, type NetworkOptions } from '../network.ts'
+import { type OsvosBackbone, osvos as osvosGraph } from '../networks/index.ts'
+import type { Device, FrameSource, ImageInput } from '../types.ts'
+import { type FitOptions, fitHeads, type Head } from './fit.ts'
+import { loadPretrained } from './pretrained.ts'
+import { type SegmentedFrame, type SegmentOptions, segmentFrames } from './segment.ts'
+
+/** Settings of `OSVOS.create`. */
+export interface OsvosOptions extends NetworkOptions {
+  /** Default `'mobilenet'`: on a CPU about ten times as fast as `'vgg16'`. */
+  backbone?: OsvosBackbone
+  /** A safetensors file with the trunk's ImageNet weights, or with those of a whole OSVOS network. Default: random. */
+  pretrained?: string
+}
+
+/**
+ * One-shot video object segmentation (Caelles et al., CVPR 2017): learn an object from one frame and its mask, then find
+ * it in every frame.
+ *
+ * ```ts
+ * const fitted = await osvos.fit('first.jpg', 'first.png')
+ * for await (const { index, mask } of fitted.segment('video.mp4')) console.log(index, mask)
+ * ```
+ */
+export class OSVOS {
+  /** One network per object; a model that was not fitted has one, for object 1. */
+  readonly heads: readonly Head[]
+
+  /** @internal Use `create` or `open`. */
+  constructor(heads: Head[]) {
+    this.heads = heads
+  }
+
+  /**
+   * A model to fit, from a trunk.
+   * @throws TorchvidError ERR_INVALID_ARGUMENT, ERR_DEVICE_UNAVAILABLE, ERR_LIBTORCH_NOT_FOUND; with `pretrained` also
+   *   ERR_IO, ERR_CHECKPOINT_FORMAT, ERR_CHECKPOINT_MISMATCH
+   */
+  static async create(options: OsvosOptions = {}): Promise<OSVOS> {
+    const { backbone = 'mobilenet', pretrained, device, seed } = options
+    const network = await Network.create(osvosGraph({ backbone }), { device, seed })
+    try {
+      if (pretrained !== undefined) await loadPretrained(network, pretrained)
+    } catch (error) {
+      network.dispose()
+      throw error
+    }
+    return new OSVOS([{ id: 1, network }])
+  }
+
+  /**
+   * A model from a file: what `osvos.network.save` or a checkpoint of `fit` wrote.
+   * @throws TorchvidError ERR_IO, ERR_CHECKPOINT_FORMAT, ERR_CHECKPOINT_MISMATCH when it is another kind of network
+   */
+  static async open(path: string, options: { device?: Device } = {}): Promise<OSVOS> {
+    if (path === 'default') {
+      const message =
+        "This version comes without a default model. Use OSVOS.create({ backbone: 'mobilenet', pretrained: 'weights.safetensors' }), or open a model of your own."
+      throw new TorchvidError('ERR_IO', message)
+    }
+    const network = await Network.open(path, options)
+    if (network.graph.outputs.fuse === undefined) {
+      const outputs = Object.keys(network.graph.outputs).join(', ')
+      network.dispose()
+      const message = `${path} is no OSVOS model: its outputs are ${outputs}; wanted one named fuse.`
+      throw new TorchvidError('ERR_CHECKPOINT_MISMATCH', message)
+    }
+    return new OSVOS([{ id: 1, network }])
+  }
+
+  /** The network, of the first object when there are several. */
+  get network(): Network {
+    return (this.heads[0] as Head).network
+  }
+
+  /**
+   * Learns the object of `mask` from one picture. Gives a new model; this one is unchanged. A mask with several ids
+   * (a palette PNG, say) fits one network per id, one after the other.
+   * @param image the picture, of any size
+   * @param mask object = above 0, of the picture's size; any two values will do
+   * @returns a Run: its result is the fitted model, its records one per pass
+   * @throws (rejects) TorchvidError ERR_INVALID_ARGUMENT: an option out of range, an empty or full mask; ERR_SHAPE: the
+   *   sizes differ; ERR_IO: a file that cannot be read; ERR_NOT_FINITE: training diverged; ERR_OUT_OF_MEMORY; ERR_DISPOSED
+   */
+  fit(image: ImageInput, mask: ImageInput, options: FitOptions = {}): Run<OSVOS, TrainingProgress> {
+    if (typeof options !== 'object' || options === null) throw invalidArgument('options', options, 'an object')
+    return startRun(options, async (context) => new OSVOS(await fitHeads(this.network, image, mask, options, context)))
+  }
+
+  /**
+   * Finds the object in every frame, one at a time, as they are asked for.
+   * @param frames a video file, a folder of images, a glob, or anything that yields images
+   * @throws (while iterating) TorchvidError ERR_INVALID_ARGUMENT, ERR_IO, ERR_OUT_OF_MEMORY, ERR_DISPOSED
+   */
+  segment(frames: FrameSource, options: SegmentOptions = {}): AsyncGenerator<SegmentedFrame, void, undefined> {
+    return segmentFrames([...this.heads], frames, options)
+  }
+
+  /** Frees the networks. */
+  dispose(): void {
+    for (const head of this.heads) head.network.dispose()
+  }
+
+  /** As `dispose`, for `using`. */
+  [Symbol.dispose](): void {
+    this.dispose()
+  }
+}
