@@ -219,7 +219,8 @@ export class Network {
 
 function checkGraph(graph: unknown, name: string): asserts graph is Graph {
   const { format, version } = (graph ?? {}) as Partial<Graph>
-  if (format !== 'torchvid-graph') throw invalidArgument(name, graph, 'a graph: from networks, graph.build or a saved file')
+  if (format !== 'torchvid-graph')
+    throw invalidArgument(name, graph, 'a graph: from networks, graph.build or a saved file')
   if (version !== 1) throw invalidArgument(`${name}.version`, version, '1; a newer torchvid may read it')
 }
 
@@ -240,7 +241,8 @@ function shapeMismatch(file: string, name: string, given: number[], wanted: numb
 }
 
 function nameMismatch(file: string, missing: string[], unexpected: string[]): TorchvidError {
-  const some = (names: string[]) => names.slice(0, 5).join(', ') + (names.length > 5 ? ` and ${names.length - 5} more` : '')
+  const some = (names: string[]) =>
+    names.slice(0, 5).join(', ') + (names.length > 5 ? ` and ${names.length - 5} more` : '')
   const parts = []
   if (missing.length > 0) parts.push(`it lacks ${some(missing)}`)
   if (unexpected.length > 0) parts.push(`the network does not have ${some(unexpected)}`)

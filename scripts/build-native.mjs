@@ -6,7 +6,9 @@ import { fileURLToPath } from 'node:url'
 
 const root = path.dirname(path.dirname(fileURLToPath(import.meta.url)))
 if (!process.env.TORCHVID_LIBTORCH) {
-  console.error('TORCHVID_LIBTORCH is not set: the folder of a LibTorch with lib/ and include/. `node scripts/bootstrap.mjs` finds or fetches one.')
+  console.error(
+    'TORCHVID_LIBTORCH is not set: the folder of a LibTorch with lib/ and include/. `node scripts/bootstrap.mjs` finds or fetches one.',
+  )
   process.exit(2)
 }
 const prebuildify = path.join(root, 'node_modules/prebuildify/bin.js')

@@ -3,6 +3,7 @@ import { Command, CommanderError } from 'commander'
 import { TorchvidError } from '../errors.ts'
 import { packageVersion } from '../libtorch/package.ts'
 import { doctorCommand } from './doctor.ts'
+import { INTERRUPTED, Interrupted } from './interrupt.ts'
 import { segmentCommand } from './segment.ts'
 import { setupCommand } from './setup.ts'
 
@@ -12,9 +13,9 @@ async function main(): Promise<void> {
     .description('train and run video-understanding networks on LibTorch')
     .version(packageVersion())
     .exitOverride()
+    .configureOutput({ outputError: (text, write) => write(text.replace(/^error: /, 'ERR_INVALID_ARGUMENT: ')) })
   for (const command of [segmentCommand(), setupCommand(), doctorCommand()]) {
-    command.exitOverride()
-    program.addCommand(command)
+    program.addCommand(command.copyInheritedSettings(program))
   }
   try {
     await program.parseAsync()
@@ -23,14 +24,31 @@ async function main(): Promise<void> {
   }
 }
 
+/** Says what went wrong, on stderr and with `--json` on stdout too; returns the exit code. */
 function report(error: unknown): number {
-  if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2
-  if (error instanceof TorchvidError) {
-    console.error(`${error.code}: ${error.message}`)
-    return error.code === 'ERR_INVALID_ARGUMENT' ? 2 : 1
+  if (error instanceof Interrupted) {
+    console.error(error.message)
+    printEvent({ event: 'interrupted', message: error.message })
+    return INTERRUPTED
   }
-  console.error(error)
-  return 1
+  if (error instanceof CommanderError) {
+    if (error.exitCode === 0) return 0
+    // commander has written its message already.
+    printEvent({ event: 'error', code: 'ERR_INVALID_ARGUMENT', message: error.message.replace(/^error: /, '') })
+    return 2
+  }
+  const { code = 'ERR_INTERNAL', message } = error as { code?: string; message: string }
+  printEvent({ event: 'error', code, message })
+  if (!(error instanceof TorchvidError)) {
+    console.error(error)
+    return 1
+  }
+  console.error(`${code}: ${message}`)
+  return code === 'ERR_INVALID_ARGUMENT' ? 2 : 1
+}
+
+function printEvent(event: object): void {
+  if (process.argv.includes('--json')) console.log(JSON.stringify(event))
 }
 
 await main()

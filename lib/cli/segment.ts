@@ -1,4 +1,75 @@
-import { Command } from 'commander'
+import { Command, Option } from 'commander'
+import type { OsvosBackbone } from '../networks/index.ts'
+import type { Device } from '../types.ts'
+import { withInterrupt } from './interrupt.ts'
+import { deviceName, objectIds, positiveNumber, probability, videoFile, wholeNumber } from './values.ts'
+
+/** The options of `torchvid segment`. */
+export interface SegmentFlags {
+  mask: string
+  out: string
+  model?: string
+  backbone: OsvosBackbone
+  pretrained?: string
+  iterations?: number
+  learningRate?: number
+  maxSize?: number
+  objects?: number[]
+  threshold?: number
+  probabilities?: boolean
+  /** False with `--no-overlay`. */
+  overlay: boolean
+  overlayVideo?: string
+  seed: number
+  checkpoint?: string
+  every: number
+  resume?: string
+  device?: Device
+  saveModel?: string
+  report?: boolean
+  json?: boolean
+}
+
+/** `torchvid segment`: learn an object from the first frame's mask, write a mask for every frame. */
 export function segmentCommand(): Command {
   return new Command('segment')
+    .description('learn the object of the first frame and find it in every frame')
+    .argument('<frames>', 'a video file, a folder of images, or a glob in quotes ("frames/*.jpg")')
+    .requiredOption('--mask <file>', 'mask of the first frame: object above 0, or a palette PNG with several ids')
+    .requiredOption('--out <folder>', 'where masks and pictures go')
+    .addOption(
+      new Option('--model <file>', 'an OSVOS model (.safetensors) to start from').conflicts(['backbone', 'pretrained']),
+    )
+    .addOption(new Option('--backbone <name>', 'the trunk').choices(['mobilenet', 'vgg16']).default('mobilenet'))
+    .option('--pretrained <file>', 'ImageNet weights of the trunk (.safetensors)')
+    .option('--iterations <n>', "training steps per object (default: the trunk's own)", wholeNumber(1))
+    .option('--learning-rate <x>', "(default: the trunk's own)", positiveNumber)
+    .option('--max-size <n>', 'scale frames down to this longer side for the network', wholeNumber(16))
+    .option('--objects <ids>', 'ids of the mask to learn, such as 1,2 (default: all)', objectIds)
+    .option('--threshold <x>', 'least probability of the object (default: 0.5)', probability)
+    .option('--probabilities', 'write 16-bit probabilities into OUT/probabilities too')
+    .option('--no-overlay', 'write no overlay video')
+    .addOption(
+      new Option('--overlay-video <file>', 'the overlay video (default: OUT/overlay.mp4, where there is ffmpeg)')
+        .argParser(videoFile)
+        .conflicts('overlay'),
+    )
+    .addOption(new Option('--seed <n>', 'of everything random').argParser(wholeNumber(0)).default(0))
+    .option('--checkpoint <file>', 'keep the state of the training in this file')
+    .addOption(new Option('--every <n>', 'steps between checkpoints').argParser(wholeNumber(1)).default(50))
+    .option('--resume <file>', 'go on from a checkpoint of the same training')
+    .option('--device <name>', 'auto, cpu, cuda or cuda:N', deviceName)
+    .option('--save-model <file>', 'save the fitted model (one file per object)')
+    .option('--report', 'write OUT/report.html')
+    .option('--json', 'print events as JSON, one a line, on stdout')
+    .action((frames: string, flags: SegmentFlags, command: Command) => {
+      if (flags.checkpoint === undefined && command.getOptionValueSource('every') === 'cli') {
+        command.error('error: --every is for --checkpoint: give the file too, or leave it out.', { exitCode: 2 })
+      }
+      return withInterrupt(async (signal) => {
+        // Loaded when it is wanted: the other commands start faster, and work where sharp does not.
+        const { segment } = await import('./segment-run.ts')
+        await segment(frames, flags, signal)
+      })
+    })
 }

@@ -9,7 +9,9 @@ export interface Value {
   /** Channels (dimension 1), or undefined where they depend on sizes (after `flatten`). */
   readonly channels: number | undefined
   /** @internal */
-  readonly source: { input: GraphInput } | { node: Omit<GraphNode, 'name' | 'inputs'> & { name?: string }; inputs: Value[] }
+  readonly source:
+    | { input: GraphInput }
+    | { node: Omit<GraphNode, 'name' | 'inputs'> & { name?: string }; inputs: Value[] }
   /** @internal Values are laid out in the order in which they were made. */
   readonly order: number
 }
@@ -99,7 +101,13 @@ export function conv(x: Value, options: ConvOptions): Value {
   const { out, kernel, stride, padding, dilation, groups, bias } = options
   const inside = channelsOf('conv', x, options.in)
   checkInteger('conv: out', out, 1)
-  return layer('conv', [x], out, { in: inside, out, kernel: list(kernel, 2), stride, padding, dilation, groups, bias }, options)
+  return layer(
+    'conv',
+    [x],
+    out,
+    { in: inside, out, kernel: list(kernel, 2), stride, padding, dilation, groups, bias },
+    options,
+  )
 }
 
 /** Transposed convolution: parameters `weight` (in, out / groups, kernel...) and `bias` (out). */
@@ -109,7 +117,17 @@ export function convTranspose(
 ): Value {
   const { out, kernel, stride, padding, outputPadding, dilation, groups, bias } = options
   const inside = channelsOf('convTranspose', x, options.in)
-  const attributes = { in: inside, out, kernel: list(kernel, 2), stride, padding, outputPadding, dilation, groups, bias }
+  const attributes = {
+    in: inside,
+    out,
+    kernel: list(kernel, 2),
+    stride,
+    padding,
+    outputPadding,
+    dilation,
+    groups,
+    bias,
+  }
   return layer('convTranspose', [x], out, attributes, options)
 }
 
@@ -179,7 +197,13 @@ export function maxPool(x: Value, options: PoolOptions): Value {
 /** Mean over windows of (N, C, H, W); `countPadding` (default true) counts padded zeros too. */
 export function averagePool(x: Value, options: PoolOptions & { countPadding?: boolean }): Value {
   const { kernel, stride, padding, ceil, countPadding } = options
-  return layer('averagePool', [x], x.channels, { kernel: list(kernel, 2), stride, padding, ceil, countPadding }, options)
+  return layer(
+    'averagePool',
+    [x],
+    x.channels,
+    { kernel: list(kernel, 2), stride, padding, ceil, countPadding },
+    options,
+  )
 }
 
 /** (N, C, ...) -> (N, C): the mean over all other dimensions. */
@@ -250,7 +274,9 @@ export function flatten(x: Value, options: Named & { channels?: number } = {}): 
  */
 export function build(outputs: Record<string, Value>, labels?: Record<string, string>): Graph {
   const reached = reach(Object.values(outputs))
-  const taken = new Set(reached.flatMap((v) => ('input' in v.source ? [v.source.input.name] : (v.source.node.name ?? []))))
+  const taken = new Set(
+    reached.flatMap((v) => ('input' in v.source ? [v.source.input.name] : (v.source.node.name ?? []))),
+  )
   const names = new Map<Value, string>()
   const graph: Graph = { format: 'torchvid-graph', version: 1, inputs: [], nodes: [], outputs: {} }
   const counts = new Map<string, number>()

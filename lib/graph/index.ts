@@ -1,4 +1,12 @@
-export type { BatchNormOptions, ConvOptions, Named, Parametric, PoolOptions, UpsampleOptions, Value } from './builder.ts'
+export type {
+  BatchNormOptions,
+  ConvOptions,
+  Named,
+  Parametric,
+  PoolOptions,
+  UpsampleOptions,
+  Value,
+} from './builder.ts'
 export {
   add,
   averagePool,

@@ -23,7 +23,11 @@ const blocks: [channels: number, stride: number][] = [
 ]
 
 /** Convolution without bias, batch-norm (epsilon 1e-3), ReLU6; TensorFlow's SAME padding. */
-function convBlock(x: Value, name: string, settings: { out: number; kernel: number; stride: number; depthwise?: boolean }): Value {
+function convBlock(
+  x: Value,
+  name: string,
+  settings: { out: number; kernel: number; stride: number; depthwise?: boolean },
+): Value {
   const { out, kernel, stride, depthwise = false } = settings
   const groups = depthwise ? out : undefined
   const init = { weight: { distribution: 'kaimingNormalFanIn' as const } }
@@ -42,7 +46,12 @@ export function mobilenetTrunk(image: Value, depth: number): Value[] {
   for (const [index, [out, stride]] of blocks.slice(0, depth).entries()) {
     const inside = taps[index] as Value
     const name = `${index + 1}`
-    const y = convBlock(inside, `conv_dw_${name}`, { out: inside.channels as number, kernel: 3, stride, depthwise: true })
+    const y = convBlock(inside, `conv_dw_${name}`, {
+      out: inside.channels as number,
+      kernel: 3,
+      stride,
+      depthwise: true,
+    })
     taps.push(convBlock(y, `conv_pw_${name}`, { out, kernel: 1, stride: 1 }))
   }
   return taps

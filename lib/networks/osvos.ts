@@ -29,7 +29,9 @@ function vggTrunk(image: Value): Value[] {
     let index = 0
     if (stage > 0) x = maxPool(x, { kernel: 2, ceil: true, name: `stages.${stage}.${index++}` })
     for (const out of widths) {
-      x = relu(conv(x, { out, kernel: 3, padding: 1, init, name: `stages.${stage}.${index}` }), { name: `stages.${stage}.${index + 1}` })
+      x = relu(conv(x, { out, kernel: 3, padding: 1, init, name: `stages.${stage}.${index}` }), {
+        name: `stages.${stage}.${index + 1}`,
+      })
       index += 2
     }
     return x
@@ -47,7 +49,9 @@ function upsampled(x: Value, image: Value, stride: number, name: string): Value 
 /** The head on one tap per stride: a 16-channel map and a score per side, and the score of all sides together. */
 function head(image: Value, taps: { value: Value; stride: number }[], weight: Init): Record<string, Value> {
   const init = { weight, bias: zero }
-  const sides = taps.map(({ value }, i) => conv(value, { out: sideChannels, kernel: 3, padding: 1, init, name: `side_prep.${i}` }))
+  const sides = taps.map(({ value }, i) =>
+    conv(value, { out: sideChannels, kernel: 3, padding: 1, init, name: `side_prep.${i}` }),
+  )
   const maps = sides.map((side, i) => upsampled(side, image, taps[i]?.stride as number, `upscale.${i}`))
   const outputs: Record<string, Value> = {}
   for (const [i, side] of sides.entries()) {
@@ -72,7 +76,9 @@ export function osvos(options: { backbone?: OsvosBackbone } = {}): Graph {
   const { backbone = 'mobilenet' } = options
   if (backbone === 'vgg16') {
     const image = input('image', [null, 3, null, null], vggPixels)
-    const taps = vggTrunk(image).slice(1).map((value, i) => ({ value, stride: 2 ** (i + 1) }))
+    const taps = vggTrunk(image)
+      .slice(1)
+      .map((value, i) => ({ value, stride: 2 ** (i + 1) }))
     return build(head(image, taps, { distribution: 'normal', value: 0.001 }), { task: 'osvos', backbone })
   }
   if (backbone === 'mobilenet') {

@@ -160,7 +160,12 @@ function maskOf(objects: ObjectMask, id: number): RawImage {
   return { data: objects.data.map((value) => (value === id ? 1 : 0)), width, height, channels: 1 }
 }
 
-async function train(parent: Network, training: NativeTraining, tracker: Tracker, signal: AbortSignal): Promise<Network> {
+async function train(
+  parent: Network,
+  training: NativeTraining,
+  tracker: Tracker,
+  signal: AbortSignal,
+): Promise<Network> {
   const job = native().train(parent.handle, training, (records) => tracker.report(records))
   const abort = () => job.abort()
   if (signal.aborted) abort()
@@ -195,6 +200,14 @@ class Tracker {
     const secondsPerStep = this.recent.reduce((a, b) => a + b, 0) / this.recent.length
     const steps = this.passes * this.objects
     const done = this.passes * this.place + step
-    return { step: done, steps, loss, losses, learningRate, secondsPerStep, secondsLeft: (steps - done) * secondsPerStep }
+    return {
+      step: done,
+      steps,
+      loss,
+      losses,
+      learningRate,
+      secondsPerStep,
+      secondsLeft: (steps - done) * secondsPerStep,
+    }
   }
 }

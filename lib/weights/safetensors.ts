@@ -28,7 +28,10 @@ const longestHeader = 100_000_000
  */
 export async function readSafetensorsTable(file: FileHandle, path: string, size: number): Promise<WeightsTable> {
   const bad = (what: string) =>
-    new TorchvidError('ERR_CHECKPOINT_FORMAT', `${path}: ${what} It is no sound safetensors file; fetch or save it again.`)
+    new TorchvidError(
+      'ERR_CHECKPOINT_FORMAT',
+      `${path}: ${what} It is no sound safetensors file; fetch or save it again.`,
+    )
   if (size < 8) throw bad(`it has ${size} bytes, fewer than a header's length takes.`)
   const length = (await readExactly(file, 0, 8)).readBigUInt64LE()
   if (length > BigInt(Math.min(size - 8, longestHeader))) {
@@ -66,7 +69,8 @@ function parseHeader(bytes: Buffer, bad: Bad): Record<string, unknown> {
 }
 
 function checkMetadata(row: unknown, bad: Bad): Record<string, string> {
-  const sound = typeof row === 'object' && row !== null && Object.values(row).every((value) => typeof value === 'string')
+  const sound =
+    typeof row === 'object' && row !== null && Object.values(row).every((value) => typeof value === 'string')
   if (!sound) throw bad('its __metadata__ is no map of texts.')
   return row as Record<string, string>
 }
@@ -75,7 +79,9 @@ function checkRow(name: string, row: unknown, start: number, size: number, bad: 
   const { dtype, shape, data_offsets: offsets } = (row ?? {}) as Record<string, unknown>
   const label = JSON.stringify(name.slice(0, 100))
   if (typeof dtype !== 'string' || !Object.hasOwn(elementSize, dtype)) {
-    throw bad(`tensor ${label} has type ${JSON.stringify(dtype)}; wanted one of ${Object.keys(elementSize).join(', ')}.`)
+    throw bad(
+      `tensor ${label} has type ${JSON.stringify(dtype)}; wanted one of ${Object.keys(elementSize).join(', ')}.`,
+    )
   }
   const whole = (value: unknown) => Number.isSafeInteger(value) && (value as number) >= 0
   if (!Array.isArray(shape) || !shape.every(whole)) throw bad(`tensor ${label} has no sound shape.`)
@@ -94,7 +100,8 @@ function checkCover(tensors: WeightsTensor[], start: number, size: number, bad: 
   let end = start
   for (const tensor of inOrder) {
     if (tensor.offset < end) throw bad(`tensor ${JSON.stringify(tensor.name)} overlaps another.`)
-    if (tensor.offset > end) throw bad(`${tensor.offset - end} bytes before tensor ${JSON.stringify(tensor.name)} belong to none.`)
+    if (tensor.offset > end)
+      throw bad(`${tensor.offset - end} bytes before tensor ${JSON.stringify(tensor.name)} belong to none.`)
     end = tensor.offset + tensor.bytes
   }
   if (end !== size) throw bad(`its last ${size - end} bytes belong to no tensor.`)

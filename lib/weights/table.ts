@@ -44,7 +44,9 @@ async function openFile(path: string) {
 
 function unreadable(path: string, cause: unknown): TorchvidError {
   const reason = (cause as NodeJS.ErrnoException).code ?? (cause as Error).message
-  return new TorchvidError('ERR_IO', `${path} cannot be read (${reason}). Check the path and its permissions.`, { cause })
+  return new TorchvidError('ERR_IO', `${path} cannot be read (${reason}). Check the path and its permissions.`, {
+    cause,
+  })
 }
 
 /** Names what was given when it is a pickle or a zip: neither is ever executed or unpacked here. */

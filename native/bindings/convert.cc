@@ -32,7 +32,8 @@ at::ScalarType DtypeOfArray(const Napi::TypedArray& array, const std::string& wh
     case napi_uint8_clamped_array:
       return at::kByte;
     default:
-      throw InvalidArgument(what + ": wanted a Float32Array, Float64Array, Int32Array, BigInt64Array or Uint8Array.");
+      throw InvalidArgument(
+          what + ": wanted a Float32Array, Float64Array, Int32Array, BigInt64Array or Uint8Array.");
   }
 }
 
@@ -50,10 +51,12 @@ at::Tensor PixelsFrom(const Napi::Value& value, const std::string& what, int64_t
   if (!object.Get("data").IsTypedArray()) throw InvalidArgument(what + ".data: wanted a Uint8Array.");
   const auto data = object.Get("data").As<Napi::TypedArray>();
   if (DtypeOfArray(data, what) != at::kByte) throw InvalidArgument(what + ".data: wanted a Uint8Array.");
-  const auto wanted = static_cast<double>(width) * static_cast<double>(height) * static_cast<double>(channels);
+  const auto wanted =
+      static_cast<double>(width) * static_cast<double>(height) * static_cast<double>(channels);
   if (width < 1 || height < 1 || wanted != static_cast<double>(data.ElementLength())) {
-    throw ShapeError(what + ": " + std::to_string(data.ElementLength()) + " bytes do not make " + std::to_string(width) + " x " +
-                     std::to_string(height) + " pixels of " + std::to_string(channels) + " channels.");
+    throw ShapeError(what + ": " + std::to_string(data.ElementLength()) + " bytes do not make " +
+                     std::to_string(width) + " x " + std::to_string(height) + " pixels of " +
+                     std::to_string(channels) + " channels.");
   }
   std::vector<int64_t> shape{height, width};
   if (channels > 1) shape.push_back(channels);
@@ -65,7 +68,8 @@ Attribute AttributeFrom(const Napi::Value& value, const std::string& what) {
   if (value.IsNumber()) return value.As<Napi::Number>().DoubleValue();
   if (value.IsString()) return value.As<Napi::String>().Utf8Value();
   if (value.IsArray()) return IntegersFrom(value, what);
-  throw InvalidArgument(what + ": an attribute is a number, true or false, a text, or a list of whole numbers.");
+  throw InvalidArgument(what +
+                        ": an attribute is a number, true or false, a text, or a list of whole numbers.");
 }
 
 Node NodeFrom(const Napi::Value& value, const std::string& what) {
@@ -89,7 +93,9 @@ Node NodeFrom(const Napi::Value& value, const std::string& what) {
       const auto key = keys.Get(i).ToString().Utf8Value();
       const auto row = ObjectFrom(init.Get(key), Describe(node) + ".init." + key);
       node.init[key] = {TextFrom(row.Get("distribution"), Describe(node) + ".init." + key + ".distribution"),
-                        row.Get("value").IsUndefined() ? 0 : NumberFrom(row.Get("value"), Describe(node) + ".init." + key + ".value")};
+                        row.Get("value").IsUndefined()
+                            ? 0
+                            : NumberFrom(row.Get("value"), Describe(node) + ".init." + key + ".value")};
     }
   }
   node.frozen = object.Get("frozen").ToBoolean().Value();
@@ -112,7 +118,8 @@ double NumberFrom(const Napi::Value& value, const std::string& what) {
 
 int64_t IntegerFrom(const Napi::Value& value, const std::string& what) {
   const double number = NumberFrom(value, what);
-  if (std::floor(number) != number || std::abs(number) > kLargestInteger) throw InvalidArgument(what + ": wanted a whole number.");
+  if (std::floor(number) != number || std::abs(number) > kLargestInteger)
+    throw InvalidArgument(what + ": wanted a whole number.");
   return static_cast<int64_t>(number);
 }
 
@@ -129,7 +136,8 @@ Napi::Array ArrayFrom(const Napi::Value& value, const std::string& what) {
 std::vector<std::string> TextsFrom(const Napi::Value& value, const std::string& what) {
   const auto array = ArrayFrom(value, what);
   std::vector<std::string> out;
-  for (uint32_t i = 0; i < array.Length(); ++i) out.push_back(TextFrom(array.Get(i), what + "[" + std::to_string(i) + "]"));
+  for (uint32_t i = 0; i < array.Length(); ++i)
+    out.push_back(TextFrom(array.Get(i), what + "[" + std::to_string(i) + "]"));
   return out;
 }
 
@@ -147,8 +155,10 @@ std::map<std::string, std::string> TextMapFrom(const Napi::Value& value, const s
 at::Device DeviceFrom(const Napi::Value& value) {
   const auto text = TextFrom(value, "device");
   if (text == "cpu" || text == "auto") return {at::kCPU};
-  throw Error("ERR_DEVICE_UNAVAILABLE", "Device '" + text + "' is not there: this LibTorch is a CPU build, or no CUDA device works here. " +
-                                            "Use device 'cpu', or 'auto' to take a GPU only when one works.");
+  throw Error("ERR_DEVICE_UNAVAILABLE",
+              "Device '" + text +
+                  "' is not there: this LibTorch is a CPU build, or no CUDA device works here. " +
+                  "Use device 'cpu', or 'auto' to take a GPU only when one works.");
 }
 
 at::Tensor TensorFrom(const Napi::Value& value, const std::string& what) {
@@ -163,8 +173,8 @@ at::Tensor TensorFrom(const Napi::Value& value, const std::string& what) {
   const auto data = object.Get("data").As<Napi::TypedArray>();
   const auto dtype = DtypeOfArray(data, what + ".data");
   if (product != static_cast<double>(data.ElementLength())) {
-    throw ShapeError(what + ": the data has " + std::to_string(data.ElementLength()) + " elements, its shape " + ShapeText(shape) +
-                     " wants another number.");
+    throw ShapeError(what + ": the data has " + std::to_string(data.ElementLength()) +
+                     " elements, its shape " + ShapeText(shape) + " wants another number.");
   }
   return CopyOf(data, dtype, shape);
 }
@@ -192,7 +202,8 @@ Graph GraphFrom(const Napi::Value& value) {
     for (uint32_t d = 0; d < shape.Length(); ++d) {
       const Napi::Value size = shape.Get(d);
       row.shape.push_back(size.IsNull() ? -1 : IntegerFrom(size, what + ".shape"));
-      if (!size.IsNull() && row.shape.back() < 1) throw InvalidArgument(what + ".shape: sizes are at least 1, or null for any.");
+      if (!size.IsNull() && row.shape.back() < 1)
+        throw InvalidArgument(what + ".shape: sizes are at least 1, or null for any.");
     }
     graph.inputs.push_back(std::move(row));
   }
@@ -214,8 +225,10 @@ TensorRow RowFrom(const Napi::Value& value) {
   TensorRow row;
   row.dtype = DtypeOf(TextFrom(object.Get("dtype"), "tensor.dtype"));
   row.shape = IntegersFrom(object.Get("shape"), "tensor.shape");
-  if (!object.Get("strides").IsUndefined()) row.strides = IntegersFrom(object.Get("strides"), "tensor.strides");
-  if (!row.strides.empty() && row.strides.size() != row.shape.size()) throw InvalidArgument("tensor.strides: one per dimension.");
+  if (!object.Get("strides").IsUndefined())
+    row.strides = IntegersFrom(object.Get("strides"), "tensor.strides");
+  if (!row.strides.empty() && row.strides.size() != row.shape.size())
+    throw InvalidArgument("tensor.strides: one per dimension.");
   row.offset = IntegerFrom(object.Get("offset"), "tensor.offset");
   return row;
 }
@@ -244,7 +257,8 @@ Mask MaskFrom(const Napi::Value& value, const std::string& what) {
 
 Napi::Array ShapeTo(Napi::Env env, at::IntArrayRef shape) {
   auto array = Napi::Array::New(env, shape.size());
-  for (uint32_t i = 0; i < shape.size(); ++i) array.Set(i, Napi::Number::New(env, static_cast<double>(shape[i])));
+  for (uint32_t i = 0; i < shape.size(); ++i)
+    array.Set(i, Napi::Number::New(env, static_cast<double>(shape[i])));
   return array;
 }
 

@@ -15,8 +15,8 @@
 
 namespace torchvid {
 
-// From JavaScript. Everything is copied: a typed array can be transferred away while the engine works. Each throws
-// ERR_INVALID_ARGUMENT or ERR_SHAPE that names `what`.
+// From JavaScript. Everything is copied: a typed array can be transferred away while the engine works. Each
+// throws ERR_INVALID_ARGUMENT or ERR_SHAPE that names `what`.
 at::Tensor TensorFrom(const Napi::Value& value, const std::string& what);
 TensorMap TensorMapFrom(const Napi::Value& value, const std::string& what);
 Graph GraphFrom(const Napi::Value& value);

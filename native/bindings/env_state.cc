@@ -1,6 +1,7 @@
 #include "bindings/env_state.h"
 
 #include <c10/core/GradMode.h>
+
 #include <new>
 
 #include "core/memory/caching_allocator.h"
@@ -66,14 +67,17 @@ void EnvState::Install(Napi::Env env) {
   state->env_ = env;
   state->engine_ = Engine::Get();
   const auto name = Napi::String::New(env, "torchvid");
-  napi_create_threadsafe_function(env, nullptr, nullptr, name, 0, 1, nullptr, nullptr, nullptr, RunPosted, &state->queue_);
+  napi_create_threadsafe_function(env, nullptr, nullptr, name, 0, 1, nullptr, nullptr, nullptr, RunPosted,
+                                  &state->queue_);
   napi_unref_threadsafe_function(env, state->queue_);
   env.SetInstanceData(new std::shared_ptr<EnvState>(state));
   // Added after the queue's own hook, so it runs before: the engine must be done with us first.
   env.AddCleanupHook([state] { state->Close(); });
 }
 
-std::shared_ptr<EnvState> EnvState::Of(Napi::Env env) { return *env.GetInstanceData<std::shared_ptr<EnvState>>(); }
+std::shared_ptr<EnvState> EnvState::Of(Napi::Env env) {
+  return *env.GetInstanceData<std::shared_ptr<EnvState>>();
+}
 
 void EnvState::Close() {
   engine_->CancelOwned(this);

@@ -16,8 +16,9 @@ using OnJs = std::function<void(Napi::Env)>;
 /// Makes a JavaScript value, on the JavaScript thread.
 using ToJs = std::function<Napi::Value(Napi::Env)>;
 
-/// What belongs to one Node environment (the main thread or a Worker): its way back from the engine thread, its error
-/// class, its constructors. Nothing is static, so that several environments can live in one process.
+/// What belongs to one Node environment (the main thread or a Worker): its way back from the engine thread,
+/// its error class, its constructors. Nothing is static, so that several environments can live in one
+/// process.
 class EnvState : public std::enable_shared_from_this<EnvState> {
  public:
   /// Makes the state of `env` and ties it to the environment's life.

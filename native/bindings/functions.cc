@@ -1,8 +1,8 @@
 #include "bindings/functions.h"
 
-#include <c10/core/GradMode.h>
 #include <ATen/Parallel.h>
 #include <ATen/Version.h>
+#include <c10/core/GradMode.h>
 #include <torch/headeronly/version.h>
 
 #include "bindings/convert.h"
@@ -64,8 +64,8 @@ Napi::Value ClassBalanced(const Napi::CallbackInfo& info) {
     const auto labels = TensorFrom(info[1], "labels").to(at::kFloat);
     const auto reduction = TextFrom(info[2], "reduction") == "mean" ? Reduction::kMean : Reduction::kSum;
     if (logits.sizes() != labels.sizes() || logits.numel() == 0) {
-      throw ShapeError("logits have shape " + ShapeText(logits.sizes()) + " and labels " + ShapeText(labels.sizes()) +
-                       "; both must be the same and not empty.");
+      throw ShapeError("logits have shape " + ShapeText(logits.sizes()) + " and labels " +
+                       ShapeText(labels.sizes()) + "; both must be the same and not empty.");
     }
     return EnvState::Of(info.Env())->Promise(info.Env(), [=]() -> ToJs {
       c10::AutoGradMode gradients(true);
@@ -91,8 +91,9 @@ Napi::Value Metric(const Napi::CallbackInfo& info) {
     auto prediction = MaskFrom(info[0], "mask");
     auto truth = MaskFrom(info[1], "truth");
     if (prediction.width != truth.width || prediction.height != truth.height) {
-      throw ShapeError("mask is " + std::to_string(prediction.width) + " x " + std::to_string(prediction.height) + " and truth " +
-                       std::to_string(truth.width) + " x " + std::to_string(truth.height) + " pixels; they must be of one size.");
+      throw ShapeError("mask is " + std::to_string(prediction.width) + " x " +
+                       std::to_string(prediction.height) + " and truth " + std::to_string(truth.width) +
+                       " x " + std::to_string(truth.height) + " pixels; they must be of one size.");
     }
     return EnvState::Of(info.Env())
         ->Promise(info.Env(), [prediction = std::move(prediction), truth = std::move(truth)]() -> ToJs {

@@ -27,18 +27,20 @@ Napi::Value CreateNetwork(const Napi::CallbackInfo& info) {
 }  // namespace
 
 void NetworkWrap::Register(Napi::Env env, Napi::Object exports) {
-  const auto type = DefineClass(env, "NativeNetwork",
-                                {InstanceMethod("parameters", &NetworkWrap::Parameters), InstanceMethod("forward", &NetworkWrap::Forward),
-                                 InstanceMethod("summary", &NetworkWrap::Summary), InstanceMethod("read", &NetworkWrap::Read),
-                                 InstanceMethod("write", &NetworkWrap::Write),
-                                 InstanceMethod("load", &NetworkWrap::Load), InstanceMethod("save", &NetworkWrap::Save),
-                                 InstanceMethod("clone", &NetworkWrap::Clone), InstanceMethod("dispose", &NetworkWrap::Dispose)});
+  const auto type = DefineClass(
+      env, "NativeNetwork",
+      {InstanceMethod("parameters", &NetworkWrap::Parameters),
+       InstanceMethod("forward", &NetworkWrap::Forward), InstanceMethod("summary", &NetworkWrap::Summary),
+       InstanceMethod("read", &NetworkWrap::Read), InstanceMethod("write", &NetworkWrap::Write),
+       InstanceMethod("load", &NetworkWrap::Load), InstanceMethod("save", &NetworkWrap::Save),
+       InstanceMethod("clone", &NetworkWrap::Clone), InstanceMethod("dispose", &NetworkWrap::Dispose)});
   EnvState::Of(env)->network_constructor = Napi::Persistent(type);
   exports.Set("createNetwork", Napi::Function::New(env, CreateNetwork, "createNetwork"));
 }
 
 NetworkWrap::NetworkWrap(const Napi::CallbackInfo& info) : Napi::ObjectWrap<NetworkWrap>(info) {
-  if (info.Length() != 1 || !info[0].IsExternal()) throw Napi::TypeError::New(info.Env(), "use createNetwork");
+  if (info.Length() != 1 || !info[0].IsExternal())
+    throw Napi::TypeError::New(info.Env(), "use createNetwork");
   network_ = *info[0].As<Napi::External<std::shared_ptr<Network>>>().Data();
   bytes_ = network_->bytes();
   Napi::MemoryManagement::AdjustExternalMemory(info.Env(), bytes_);
@@ -49,7 +51,8 @@ NetworkWrap::~NetworkWrap() {
 }
 
 Napi::Value NetworkWrap::Wrap(Napi::Env env, std::shared_ptr<Network> network) {
-  return EnvState::Of(env)->network_constructor.New({Napi::External<std::shared_ptr<Network>>::New(env, &network)});
+  return EnvState::Of(env)->network_constructor.New(
+      {Napi::External<std::shared_ptr<Network>>::New(env, &network)});
 }
 
 std::shared_ptr<Network> NetworkWrap::NetworkOf(const Napi::Value& value) {
@@ -117,7 +120,8 @@ Napi::Value NetworkWrap::Summary(const Napi::CallbackInfo& info) {
     for (uint32_t i = 0; i < names.Length(); ++i) {
       const auto name = names.Get(i).ToString().Utf8Value();
       const auto sizes = ArrayFrom(given.Get(name), "shape of '" + name + "'");
-      for (uint32_t d = 0; d < sizes.Length(); ++d) shapes[name].push_back(IntegerFrom(sizes.Get(d), "shape of '" + name + "'"));
+      for (uint32_t d = 0; d < sizes.Length(); ++d)
+        shapes[name].push_back(IntegerFrom(sizes.Get(d), "shape of '" + name + "'"));
       for (const auto size : shapes[name]) {
         if (size < 1) throw ShapeError("shape of '" + name + "': sizes are at least 1.");
       }
@@ -165,7 +169,8 @@ Napi::Value NetworkWrap::Write(const Napi::CallbackInfo& info) {
       network->CheckNotDisposed();
       const auto& target = network->entry(name).tensor;
       if (target.sizes() != tensor.sizes()) {
-        throw ShapeError("'" + name + "' has shape " + ShapeText(target.sizes()) + ", got " + ShapeText(tensor.sizes()) + ".");
+        throw ShapeError("'" + name + "' has shape " + ShapeText(target.sizes()) + ", got " +
+                         ShapeText(tensor.sizes()) + ".");
       }
       target.copy_(tensor);
       network->Touch();
@@ -191,8 +196,8 @@ Napi::Value NetworkWrap::Load(const Napi::CallbackInfo& info) {
       for (const auto& [name, row] : wanted) {
         const auto& target = network->entry(name).tensor;
         if (target.sizes() != at::IntArrayRef(row.shape)) {
-          throw Error("ERR_CHECKPOINT_MISMATCH", path + ": '" + name + "' has shape " + ShapeText(row.shape) + ", wanted " +
-                                                     ShapeText(target.sizes()) + ".");
+          throw Error("ERR_CHECKPOINT_MISMATCH", path + ": '" + name + "' has shape " + ShapeText(row.shape) +
+                                                     ", wanted " + ShapeText(target.sizes()) + ".");
         }
         read.push_back(ReadTensor(path, row));
       }

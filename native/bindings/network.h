@@ -8,8 +8,8 @@
 
 namespace torchvid {
 
-/// The only long-lived native object that JavaScript holds: a network. Freed by dispose(), or by the garbage collector,
-/// which is told its size.
+/// The only long-lived native object that JavaScript holds: a network. Freed by dispose(), or by the garbage
+/// collector, which is told its size.
 class NetworkWrap : public Napi::ObjectWrap<NetworkWrap> {
  public:
   static void Register(Napi::Env env, Napi::Object exports);

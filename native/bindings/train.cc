@@ -48,13 +48,14 @@ struct TrainRequest {
 std::unique_ptr<Trainer> MakeTrainer(const TrainRequest& request) {
   request.parent->CheckNotDisposed();
   auto network = request.parent->Clone();
-  auto source = std::make_unique<OneShotSource>(request.image, request.mask, request.format, request.max_size, request.augment,
-                                                network->device());
+  auto source = std::make_unique<OneShotSource>(request.image, request.mask, request.format, request.max_size,
+                                                request.augment, network->device());
   auto objective = std::make_unique<ClassBalancedObjective>(request.outputs, request.reduction);
   auto trainer = std::make_unique<Trainer>(network, std::move(source), std::move(objective), request.trainer);
   if (request.resume) {
     TensorMap state;
-    for (const auto& [name, row] : request.resume->tensors) state[name] = ReadTensor(request.resume->path, row);
+    for (const auto& [name, row] : request.resume->tensors)
+      state[name] = ReadTensor(request.resume->path, row);
     trainer->Restore(state, request.resume->step);
   }
   return trainer;
@@ -75,9 +76,12 @@ Napi::Object RecordTo(Napi::Env env, const StepRecord& record) {
 /// A training: one pass per step; records cross to JavaScript in batches.
 class TrainJob : public Job, public std::enable_shared_from_this<TrainJob> {
  public:
-  TrainJob(std::shared_ptr<EnvState> state, Napi::Promise::Deferred deferred, std::shared_ptr<Napi::FunctionReference> on_records,
-           TrainRequest request)
-      : state_(std::move(state)), deferred_(deferred), on_records_(std::move(on_records)), request_(std::move(request)) {}
+  TrainJob(std::shared_ptr<EnvState> state, Napi::Promise::Deferred deferred,
+           std::shared_ptr<Napi::FunctionReference> on_records, TrainRequest request)
+      : state_(std::move(state)),
+        deferred_(deferred),
+        on_records_(std::move(on_records)),
+        request_(std::move(request)) {}
 
   bool Step() override {
     if (!trainer_) {
@@ -159,7 +163,8 @@ OptimizerSettings OptimizerFrom(const Napi::Value& value) {
   const auto groups = ArrayFrom(object.Get("groups"), "optimizer.groups");
   for (uint32_t i = 0; i < groups.Length(); ++i) {
     const auto group = ObjectFrom(groups.Get(i), "optimizer.groups");
-    settings.groups.push_back({TextFrom(group.Get("pattern"), "pattern"), NumberFrom(group.Get("learningRate"), "learningRate"),
+    settings.groups.push_back({TextFrom(group.Get("pattern"), "pattern"),
+                               NumberFrom(group.Get("learningRate"), "learningRate"),
                                NumberFrom(group.Get("weightDecay"), "weightDecay")});
   }
   return settings;
@@ -182,13 +187,15 @@ TrainRequest RequestFrom(const Napi::Value& network, const Napi::Value& value) {
   request.parent = NetworkWrap::NetworkOf(network);
   request.trainer.passes = IntegerFrom(object.Get("passes"), "passes");
   request.trainer.accumulate = IntegerFrom(object.Get("accumulate"), "accumulate");
-  request.trainer.schedule = TextFrom(object.Get("schedule"), "schedule") == "cosine" ? TrainerSettings::Schedule::kCosine
-                                                                                       : TrainerSettings::Schedule::kConstant;
+  request.trainer.schedule = TextFrom(object.Get("schedule"), "schedule") == "cosine"
+                                 ? TrainerSettings::Schedule::kCosine
+                                 : TrainerSettings::Schedule::kConstant;
   request.trainer.bfloat16 = object.Get("bfloat16").ToBoolean().Value();
   request.trainer.seed = static_cast<uint64_t>(IntegerFrom(object.Get("seed"), "seed"));
   const auto device = DeviceFrom(object.Get("device"));
   if (device.type() != request.parent->device().type()) {
-    throw InvalidArgument("device: the network is on " + request.parent->device().str() + "; create or open it on " + device.str() + ".");
+    throw InvalidArgument("device: the network is on " + request.parent->device().str() +
+                          "; create or open it on " + device.str() + ".");
   }
   request.trainer.optimizer = OptimizerFrom(object.Get("optimizer"));
 
@@ -207,16 +214,19 @@ TrainRequest RequestFrom(const Napi::Value& network, const Napi::Value& value) {
     const auto name = names.Get(i).ToString().Utf8Value();
     request.outputs.emplace_back(name, NumberFrom(outputs.Get(name), "objective.outputs"));
   }
-  request.reduction = TextFrom(objective.Get("reduction"), "reduction") == "mean" ? Reduction::kMean : Reduction::kSum;
+  request.reduction =
+      TextFrom(objective.Get("reduction"), "reduction") == "mean" ? Reduction::kMean : Reduction::kSum;
 
   if (object.Get("checkpoint").IsObject()) {
     const auto checkpoint = object.Get("checkpoint").As<Napi::Object>();
-    request.checkpoint = {TextFrom(checkpoint.Get("path"), "checkpoint.path"), IntegerFrom(checkpoint.Get("every"), "checkpoint.every"),
+    request.checkpoint = {TextFrom(checkpoint.Get("path"), "checkpoint.path"),
+                          IntegerFrom(checkpoint.Get("every"), "checkpoint.every"),
                           TextMapFrom(checkpoint.Get("metadata"), "checkpoint.metadata")};
   }
   if (object.Get("resume").IsObject()) {
     const auto resume = object.Get("resume").As<Napi::Object>();
-    Resume state{TextFrom(resume.Get("path"), "resume.path"), {}, IntegerFrom(resume.Get("step"), "resume.step")};
+    Resume state{
+        TextFrom(resume.Get("path"), "resume.path"), {}, IntegerFrom(resume.Get("step"), "resume.step")};
     const auto tensors = ArrayFrom(resume.Get("tensors"), "resume.tensors");
     for (uint32_t i = 0; i < tensors.Length(); ++i) {
       const auto row = ObjectFrom(tensors.Get(i), "resume.tensors");
@@ -233,14 +243,16 @@ Napi::Value Train(const Napi::CallbackInfo& info) {
     const auto env = info.Env();
     auto request = RequestFrom(info[0], info[1]);
     if (!info[2].IsFunction()) throw InvalidArgument("onRecords: wanted a function.");
-    auto on_records = std::make_shared<Napi::FunctionReference>(Napi::Persistent(info[2].As<Napi::Function>()));
+    auto on_records =
+        std::make_shared<Napi::FunctionReference>(Napi::Persistent(info[2].As<Napi::Function>()));
     const auto state = EnvState::Of(env);
     const auto deferred = Napi::Promise::Deferred::New(env);
     const auto job = std::make_shared<TrainJob>(state, deferred, on_records, std::move(request));
     state->Submit(job);
     auto handle = Napi::Object::New(env);
     handle.Set("promise", deferred.Promise());
-    handle.Set("abort", Napi::Function::New(env, [weak = std::weak_ptr<TrainJob>(job)](const Napi::CallbackInfo&) {
+    handle.Set("abort",
+               Napi::Function::New(env, [weak = std::weak_ptr<TrainJob>(job)](const Napi::CallbackInfo&) {
                  if (const auto running = weak.lock()) running->Cancel();
                }));
     return handle;
@@ -249,6 +261,8 @@ Napi::Value Train(const Napi::CallbackInfo& info) {
 
 }  // namespace
 
-void RegisterTrain(Napi::Env env, Napi::Object exports) { exports.Set("train", Napi::Function::New(env, Train, "train")); }
+void RegisterTrain(Napi::Env env, Napi::Object exports) {
+  exports.Set("train", Napi::Function::New(env, Train, "train"));
+}
 
 }  // namespace torchvid

@@ -16,7 +16,8 @@ inline Error FromTorch(const c10::Error& error, const std::string& where, const 
                       words.find("not enough memory") != std::string::npos ||
                       words.find("can't allocate memory") != std::string::npos;
   if (memory) {
-    return {"ERR_OUT_OF_MEMORY", where + ": " + words + " Use a smaller batch or image (maxSize), or free other networks."};
+    return {"ERR_OUT_OF_MEMORY",
+            where + ": " + words + " Use a smaller batch or image (maxSize), or free other networks."};
   }
   return {code, where + ": " + words};
 }

@@ -16,8 +16,8 @@ class Job {
   virtual ~Job() = default;
   /// One step, on the engine thread; true while more remain. What it throws ends the job.
   virtual bool Step() = 0;
-  /// Called once on the engine thread when the job is over: done (null), failed or cancelled (`Cancelled`). The job's
-  /// resources should be let go of here.
+  /// Called once on the engine thread when the job is over: done (null), failed or cancelled (`Cancelled`).
+  /// The job's resources should be let go of here.
   virtual void Finish(std::exception_ptr error) = 0;
 
   void Cancel() { cancelled_ = true; }
@@ -29,8 +29,8 @@ class Job {
   std::atomic<bool> cancelled_{false};
 };
 
-/// The one thread that does all LibTorch work. Jobs take turns step by step, so a short one is not stuck behind a long
-/// one. Shared by all Node environments (workers) of the process; ends with the last of them.
+/// The one thread that does all LibTorch work. Jobs take turns step by step, so a short one is not stuck
+/// behind a long one. Shared by all Node environments (workers) of the process; ends with the last of them.
 class Engine {
  public:
   /// The engine, started if need be. It lives as long as someone holds it.

@@ -1,5 +1,6 @@
 // Opens shared libraries by path and keeps them open. LibTorch's folder is known only at run time, so the
-// engine cannot carry it as an RPATH: its libraries are opened here first, and the engine then finds them by name.
+// engine cannot carry it as an RPATH: its libraries are opened here first, and the engine then finds them by
+// name.
 #include <node_api.h>
 
 #include <string>
@@ -51,7 +52,8 @@ napi_value Open(napi_env env, napi_callback_info info) {
 
 NAPI_MODULE_INIT() {
   napi_value function = nullptr;
-  if (napi_create_function(env, "open", NAPI_AUTO_LENGTH, Open, nullptr, &function) != napi_ok) return nullptr;
+  if (napi_create_function(env, "open", NAPI_AUTO_LENGTH, Open, nullptr, &function) != napi_ok)
+    return nullptr;
   napi_set_named_property(env, exports, "open", function);
   return exports;
 }

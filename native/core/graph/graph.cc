@@ -74,7 +74,8 @@ bool AttributeReader::IsText(const std::string& key) const {
   return found != node_.attributes.end() && std::holds_alternative<std::string>(found->second);
 }
 
-std::vector<int64_t> AttributeReader::List(const std::string& key, size_t size, int64_t fallback, int64_t minimum) {
+std::vector<int64_t> AttributeReader::List(const std::string& key, size_t size, int64_t fallback,
+                                           int64_t minimum) {
   const auto* attribute = Find(key);
   if (attribute == nullptr) return std::vector<int64_t>(size, fallback);
   int64_t single = 0;

@@ -16,7 +16,9 @@ double FanIn(const std::vector<int64_t>& shape) {
 }
 
 double FanOut(const std::vector<int64_t>& shape) {
-  return shape.empty() ? 1 : FanIn(shape) / static_cast<double>(shape.size() > 1 ? shape[1] : 1) * static_cast<double>(shape[0]);
+  return shape.empty() ? 1
+                       : FanIn(shape) / static_cast<double>(shape.size() > 1 ? shape[1] : 1) *
+                             static_cast<double>(shape[0]);
 }
 
 /// Bilinear interpolation on the channel diagonal, zero elsewhere: weight (in, out, k, k).
@@ -35,7 +37,8 @@ void FillBilinear(at::Tensor& weight) {
 
 }  // namespace
 
-at::Tensor Initialise(const ParameterSpec& spec, const std::vector<int64_t>& fan_in_shape, const at::Generator& generator) {
+at::Tensor Initialise(const ParameterSpec& spec, const std::vector<int64_t>& fan_in_shape,
+                      const at::Generator& generator) {
   auto tensor = at::empty(spec.shape, at::TensorOptions().dtype(spec.integer ? at::kLong : at::kFloat));
   const auto& kind = spec.init.distribution;
   const double value = spec.init.value;

@@ -1,7 +1,7 @@
 #include "core/graph/network.h"
 
-#include <c10/core/GradMode.h>
 #include <ATen/CPUGeneratorImpl.h>
+#include <c10/core/GradMode.h>
 
 #include <set>
 
@@ -12,13 +12,15 @@ namespace torchvid {
 
 namespace {
 
-/// Stands in for a free dimension while a graph is checked: the batch, then any size that pools and strides take well.
+/// Stands in for a free dimension while a graph is checked: the batch, then any size that pools and strides
+/// take well.
 constexpr int64_t kProbeSize = 64;
 
-/// From so many pixels in a batch on, maps are laid out with channels last (convolution kernels then reorder nothing) and
-/// training runs a rewritten plan: at 480x854 the two halve a pass. Below, little is to be gained, and the graph as it is
-/// written, in the plain layout, gives what a PyTorch program gives to the last bit. That matters for comparing runs:
-/// one activation that a rounding error pushes across ReLU's corner is seen in all later steps.
+/// From so many pixels in a batch on, maps are laid out with channels last (convolution kernels then reorder
+/// nothing) and training runs a rewritten plan: at 480x854 the two halve a pass. Below, little is to be
+/// gained, and the graph as it is written, in the plain layout, gives what a PyTorch program gives to the
+/// last bit. That matters for comparing runs: one activation that a rounding error pushes across ReLU's
+/// corner is seen in all later steps.
 constexpr int64_t kLargeFrom = 32768;
 
 bool IsLarge(const at::Tensor& input) {
@@ -36,7 +38,8 @@ std::string Names(const Range& range, NameOf name_of) {
 
 std::string ShapeText(at::IntArrayRef shape) {
   std::string text = "[";
-  for (size_t i = 0; i < shape.size(); ++i) text += (i ? ", " : "") + (shape[i] < 0 ? "any" : std::to_string(shape[i]));
+  for (size_t i = 0; i < shape.size(); ++i)
+    text += (i ? ", " : "") + (shape[i] < 0 ? "any" : std::to_string(shape[i]));
   return text + "]";
 }
 
@@ -60,7 +63,8 @@ std::shared_ptr<Network> Network::Clone() const {
   std::shared_ptr<Network> copy(new Network(graph_, device_));
   copy->Bind();
   c10::NoGradGuard no_grad;
-  for (const auto& entry : entries_) copy->entries_.push_back({entry.name, entry.tensor.detach().clone(), entry.trainable});
+  for (const auto& entry : entries_)
+    copy->entries_.push_back({entry.name, entry.tensor.detach().clone(), entry.trainable});
   return copy;
 }
 
@@ -70,20 +74,24 @@ void Network::Bind() {
   if (graph_.outputs.empty()) throw InvalidArgument("The graph has no output.");
   std::set<std::string> values;
   for (const auto& input : graph_.inputs) {
-    if (!values.insert(input.name).second) throw InvalidArgument("Two inputs are named '" + input.name + "'.");
+    if (!values.insert(input.name).second)
+      throw InvalidArgument("Two inputs are named '" + input.name + "'.");
   }
   size_t next_entry = 0;
   for (const auto& node : graph_.nodes) {
     const auto& op = FindOp(node);
     for (const auto& input : node.inputs) {
       if (values.count(input) == 0) {
-        throw InvalidArgument(Describe(node) + ": its input '" + input + "' is neither an input of the graph nor a layer before it.");
+        throw InvalidArgument(Describe(node) + ": its input '" + input +
+                              "' is neither an input of the graph nor a layer before it.");
       }
     }
-    if (!values.insert(node.name).second) throw InvalidArgument(Describe(node) + ": the name is taken; names must be unique.");
+    if (!values.insert(node.name).second)
+      throw InvalidArgument(Describe(node) + ": the name is taken; names must be unique.");
     if (node.inputs.size() < op.min_inputs || node.inputs.size() > op.max_inputs) {
-      throw InvalidArgument(Describe(node) + ": has " + std::to_string(node.inputs.size()) + " inputs, wanted " +
-                            std::to_string(op.min_inputs) + (op.max_inputs > op.min_inputs ? " or more." : "."));
+      throw InvalidArgument(Describe(node) + ": has " + std::to_string(node.inputs.size()) +
+                            " inputs, wanted " + std::to_string(op.min_inputs) +
+                            (op.max_inputs > op.min_inputs ? " or more." : "."));
     }
     AttributeReader attributes(node);
     BoundNode bound{&node, &op, {}, {}, {}};
@@ -100,7 +108,8 @@ void Network::Bind() {
     bound_.push_back(std::move(bound));
   }
   for (const auto& [name, node] : graph_.outputs) {
-    if (values.count(node) == 0) throw InvalidArgument("Output '" + name + "' names layer '" + node + "', which does not exist.");
+    if (values.count(node) == 0)
+      throw InvalidArgument("Output '" + name + "' names layer '" + node + "', which does not exist.");
   }
 }
 
@@ -111,12 +120,15 @@ void Network::AddEntries(uint64_t seed) {
     for (const auto& [parameter, init] : node.init) {
       bool known = false;
       for (const auto& spec : specs_[i]) known = known || spec.name == parameter;
-      if (!known) throw InvalidArgument(Describe(node) + ": init names '" + parameter + "', which this layer does not have.");
+      if (!known)
+        throw InvalidArgument(Describe(node) + ": init names '" + parameter +
+                              "', which this layer does not have.");
     }
     for (auto spec : specs_[i]) {
       if (const auto own = node.init.find(spec.name); own != node.init.end()) spec.init = own->second;
       try {
-        entries_.push_back({node.name + "." + spec.name, Initialise(spec, specs_[i][0].shape, generator).to(device_),
+        entries_.push_back({node.name + "." + spec.name,
+                            Initialise(spec, specs_[i][0].shape, generator).to(device_),
                             !spec.buffer && !node.frozen});
       } catch (const c10::Error& error) {
         throw FromTorch(error, Describe(node), "ERR_INVALID_ARGUMENT");
@@ -135,7 +147,8 @@ const Entry& Network::entry(const std::string& name) const {
   for (const auto& entry : entries_) {
     if (entry.name == name) return entry;
   }
-  throw InvalidArgument("There is no tensor '" + name + "' in this network; parameters() lists those there are.");
+  throw InvalidArgument("There is no tensor '" + name +
+                        "' in this network; parameters() lists those there are.");
 }
 
 void Network::CheckNotDisposed() const {
@@ -156,17 +169,21 @@ void Network::CheckInputs(const TensorMap& inputs) const {
   }
   for (const auto& input : graph_.inputs) {
     const auto given = inputs.find(input.name);
-    if (given == inputs.end()) throw InvalidArgument("Input '" + input.name + "' is missing; the network takes " + known + ".");
+    if (given == inputs.end())
+      throw InvalidArgument("Input '" + input.name + "' is missing; the network takes " + known + ".");
     const auto shape = given->second.sizes();
     bool fits = shape.size() == input.shape.size();
-    for (size_t i = 0; fits && i < shape.size(); ++i) fits = shape[i] > 0 && (input.shape[i] < 0 || input.shape[i] == shape[i]);
+    for (size_t i = 0; fits && i < shape.size(); ++i)
+      fits = shape[i] > 0 && (input.shape[i] < 0 || input.shape[i] == shape[i]);
     if (!fits) {
-      throw ShapeError("Input '" + input.name + "' has shape " + ShapeText(shape) + ", wanted " + ShapeText(input.shape) + ".");
+      throw ShapeError("Input '" + input.name + "' has shape " + ShapeText(shape) + ", wanted " +
+                       ShapeText(input.shape) + ".");
     }
   }
 }
 
-void Network::InferShapes(const std::map<std::string, std::vector<int64_t>>& shapes, std::vector<LayerSummary>* summary) const {
+void Network::InferShapes(const std::map<std::string, std::vector<int64_t>>& shapes,
+                          std::vector<LayerSummary>* summary) const {
   c10::NoGradGuard no_grad;
   const auto meta = at::TensorOptions().device(at::kMeta);
   TensorMap values;
@@ -180,7 +197,8 @@ void Network::InferShapes(const std::map<std::string, std::vector<int64_t>>& sha
     for (const auto index : bound.entries) {
       const auto& tensor = entries_[index].tensor;
       weights.push_back(at::empty(tensor.sizes(), meta.dtype(tensor.scalar_type())));
-      if (at::isFloatingType(tensor.scalar_type()) && entries_[index].name.find(".running_") == std::string::npos) {
+      if (at::isFloatingType(tensor.scalar_type()) &&
+          entries_[index].name.find(".running_") == std::string::npos) {
         row.parameters += tensor.numel();
       }
     }
@@ -196,7 +214,8 @@ void Network::InferShapes(const std::map<std::string, std::vector<int64_t>>& sha
       const auto known = FromTorch(error, Describe(*bound.node), "ERR_SHAPE");
       throw Error(known.code(), std::string(known.what()) + " Its input has shape " + given + ".");
     } catch (const Error& error) {
-      throw Error(error.code(), Describe(*bound.node) + ": " + error.what() + " Its input has shape " + given + ".");
+      throw Error(error.code(),
+                  Describe(*bound.node) + ": " + error.what() + " Its input has shape " + given + ".");
     }
     if (summary != nullptr) summary->push_back(std::move(row));
   }
@@ -205,7 +224,8 @@ void Network::InferShapes(const std::map<std::string, std::vector<int64_t>>& sha
 std::vector<LayerSummary> Network::Summarise(const std::map<std::string, std::vector<int64_t>>& shapes) {
   CheckNotDisposed();
   TensorMap probes;
-  for (const auto& [name, shape] : shapes) probes[name] = at::empty(shape, at::TensorOptions().device(at::kMeta));
+  for (const auto& [name, shape] : shapes)
+    probes[name] = at::empty(shape, at::TensorOptions().device(at::kMeta));
   CheckInputs(probes);
   std::vector<LayerSummary> summary;
   InferShapes(shapes, &summary);
@@ -220,7 +240,8 @@ Plan& Network::PlanFor(const std::vector<std::string>& outputs, bool training, b
   return *plan;
 }
 
-TensorMap Network::Forward(const TensorMap& inputs, const std::vector<std::string>& outputs, const RunContext& context) {
+TensorMap Network::Forward(const TensorMap& inputs, const std::vector<std::string>& outputs,
+                           const RunContext& context) {
   CheckNotDisposed();
   CheckInputs(inputs);
   std::vector<std::string> wanted = outputs;
@@ -256,7 +277,8 @@ TensorMap Network::Forward(const TensorMap& inputs, const std::vector<std::strin
     }
     ordered.push_back(std::move(tensor));
   }
-  const auto results = PlanFor(wanted, context.training, large || !context.training).Run(entries_, ordered, context, {revision_, large});
+  const auto results = PlanFor(wanted, context.training, large || !context.training)
+                           .Run(entries_, ordered, context, {revision_, large});
   CheckNotDisposed();
   TensorMap named;
   for (size_t i = 0; i < wanted.size(); ++i) named[wanted[i]] = results[i];

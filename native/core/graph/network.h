@@ -22,11 +22,13 @@ struct LayerSummary {
   int64_t activation_bytes = 0;
 };
 
-/// A graph with its tensors on a device. All methods but `Dispose` and the const getters belong to the engine thread.
+/// A graph with its tensors on a device. All methods but `Dispose` and the const getters belong to the engine
+/// thread.
 class Network {
  public:
-  /// Builds the network: every op and attribute is checked, shapes are inferred on meta tensors for the declared
-  /// inputs, parameters are drawn from `seed` alone. Throws ERR_INVALID_ARGUMENT or ERR_SHAPE naming the layer.
+  /// Builds the network: every op and attribute is checked, shapes are inferred on meta tensors for the
+  /// declared inputs, parameters are drawn from `seed` alone. Throws ERR_INVALID_ARGUMENT or ERR_SHAPE naming
+  /// the layer.
   static std::shared_ptr<Network> Create(Graph graph, uint64_t seed, at::Device device);
 
   /// Same graph, copied tensors.
@@ -40,9 +42,11 @@ class Network {
   /// The tensor of that state_dict name; throws ERR_INVALID_ARGUMENT.
   const Entry& entry(const std::string& name) const;
 
-  /// Runs the network. `inputs` by name, on any device; every input of the graph and no other. `outputs`: names, all
-  /// when empty. Gradients are recorded when grad mode is on. Throws ERR_SHAPE, ERR_INVALID_ARGUMENT, ERR_DISPOSED.
-  TensorMap Forward(const TensorMap& inputs, const std::vector<std::string>& outputs, const RunContext& context);
+  /// Runs the network. `inputs` by name, on any device; every input of the graph and no other. `outputs`:
+  /// names, all when empty. Gradients are recorded when grad mode is on. Throws ERR_SHAPE,
+  /// ERR_INVALID_ARGUMENT, ERR_DISPOSED.
+  TensorMap Forward(const TensorMap& inputs, const std::vector<std::string>& outputs,
+                    const RunContext& context);
 
   /// Per layer, in order, from shapes alone.
   std::vector<LayerSummary> Summarise(const std::map<std::string, std::vector<int64_t>>& shapes);
@@ -60,7 +64,8 @@ class Network {
   void AddEntries(uint64_t seed);
   void CheckInputs(const TensorMap& inputs) const;
   /// Runs every node on meta tensors; fills `summary` when given.
-  void InferShapes(const std::map<std::string, std::vector<int64_t>>& shapes, std::vector<LayerSummary>* summary) const;
+  void InferShapes(const std::map<std::string, std::vector<int64_t>>& shapes,
+                   std::vector<LayerSummary>* summary) const;
   Plan& PlanFor(const std::vector<std::string>& outputs, bool training, bool rewrite);
 
   Graph graph_;

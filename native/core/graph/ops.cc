@@ -12,7 +12,8 @@ using Attributes = AttributeReader;
 
 std::vector<ParameterSpec> NoParameters(Attributes&) { return {}; }
 
-// ---- convolution, linear -----------------------------------------------------------------------------------
+// ---- convolution, linear
+// -----------------------------------------------------------------------------------
 
 /// PyTorch's default: uniform within 1/sqrt(fan_in), for the weight and the bias.
 Init DefaultInit() { return {"kaimingUniform", 0}; }
@@ -34,25 +35,30 @@ struct Convolution {
   bool transposed = false;
   int64_t groups = 1;
 
-  at::Tensor operator()(const at::Tensor& x, const TensorList& weights, const std::vector<int64_t>& pad) const {
+  at::Tensor operator()(const at::Tensor& x, const TensorList& weights,
+                        const std::vector<int64_t>& pad) const {
     if (x.is_meta()) return Infer(x, weights[0], pad);
-    return at::convolution(x, weights[0], BiasOf(weights), stride, pad, dilation, transposed, output_padding, groups);
+    return at::convolution(x, weights[0], BiasOf(weights), stride, pad, dilation, transposed, output_padding,
+                           groups);
   }
 
   /// The output on meta tensors, which LibTorch infers in Python alone.
   at::Tensor Infer(const at::Tensor& x, const at::Tensor& weight, const std::vector<int64_t>& pad) const {
     const auto rank = static_cast<int64_t>(stride.size());
-    if (x.dim() != rank + 2) throw ShapeError("wanted an input of " + std::to_string(rank + 2) + " dimensions.");
+    if (x.dim() != rank + 2)
+      throw ShapeError("wanted an input of " + std::to_string(rank + 2) + " dimensions.");
     const int64_t inside = transposed ? weight.size(0) : weight.size(1) * groups;
     if (x.size(1) != inside) {
-      throw ShapeError("wanted " + std::to_string(inside) + " channels, got " + std::to_string(x.size(1)) + ".");
+      throw ShapeError("wanted " + std::to_string(inside) + " channels, got " + std::to_string(x.size(1)) +
+                       ".");
     }
     std::vector<int64_t> shape{x.size(0), transposed ? weight.size(1) * groups : weight.size(0)};
     for (int64_t d = 0; d < rank; ++d) {
       const auto i = static_cast<size_t>(d);
       const int64_t reach = dilation[i] * (weight.size(d + 2) - 1) + 1;
       const int64_t size = x.size(d + 2);
-      if (!transposed && size + 2 * pad[i] < reach) throw ShapeError("the kernel is larger than its padded input.");
+      if (!transposed && size + 2 * pad[i] < reach)
+        throw ShapeError("the kernel is larger than its padded input.");
       shape.push_back(transposed ? (size - 1) * stride[i] - 2 * pad[i] + reach + output_padding[i]
                                  : (size + 2 * pad[i] - reach) / stride[i] + 1);
     }
@@ -75,15 +81,17 @@ std::vector<ParameterSpec> ConvParameters(Attributes& a) {
 }
 
 /// TensorFlow's SAME: enough zeros for ceil(size / stride) outputs, the odd one at the end.
-at::Tensor PadSame(const at::Tensor& x, const std::vector<int64_t>& kernel, const std::vector<int64_t>& stride,
-                   const std::vector<int64_t>& dilation, std::vector<int64_t>* symmetric) {
+at::Tensor PadSame(const at::Tensor& x, const std::vector<int64_t>& kernel,
+                   const std::vector<int64_t>& stride, const std::vector<int64_t>& dilation,
+                   std::vector<int64_t>* symmetric) {
   const size_t rank = kernel.size();
   std::vector<int64_t> pad(2 * rank);  // last dimension first, as constant_pad_nd wants it
   bool even = true;
   for (size_t d = 0; d < rank; ++d) {
     const int64_t size = x.size(static_cast<int64_t>(d) + 2);
     const int64_t reach = (kernel[d] - 1) * dilation[d] + 1;
-    const int64_t total = std::max<int64_t>(((size + stride[d] - 1) / stride[d] - 1) * stride[d] + reach - size, 0);
+    const int64_t total =
+        std::max<int64_t>(((size + stride[d] - 1) / stride[d] - 1) * stride[d] + reach - size, 0);
     pad[2 * (rank - 1 - d)] = total / 2;
     pad[2 * (rank - 1 - d) + 1] = total - total / 2;
     (*symmetric)[d] = total / 2;
@@ -98,10 +106,15 @@ Kernel BindConv(Attributes& a) {
   const auto kernel = a.RequiredList("kernel");
   const size_t rank = kernel.size();
   const bool same = a.IsText("padding");
-  if (same && a.Text("padding", "") != "same") throw InvalidArgument("attribute 'padding' must be a number, a list or 'same'.");
+  if (same && a.Text("padding", "") != "same")
+    throw InvalidArgument("attribute 'padding' must be a number, a list or 'same'.");
   const std::vector<int64_t> zeros(rank, 0);
-  const Convolution convolution{a.List("stride", rank, 1, 1), same ? zeros : a.List("padding", rank, 0), a.List("dilation", rank, 1, 1),
-                                zeros, false, a.Integer("groups", 1, 1)};
+  const Convolution convolution{a.List("stride", rank, 1, 1),
+                                same ? zeros : a.List("padding", rank, 0),
+                                a.List("dilation", rank, 1, 1),
+                                zeros,
+                                false,
+                                a.Integer("groups", 1, 1)};
   if (same) {
     return [=](const TensorList& inputs, const TensorList& weights, const RunContext&) {
       auto padding = zeros;
@@ -131,8 +144,12 @@ std::vector<ParameterSpec> ConvTransposeParameters(Attributes& a) {
 
 Kernel BindConvTranspose(Attributes& a) {
   const size_t rank = a.RequiredList("kernel").size();
-  const Convolution convolution{a.List("stride", rank, 1, 1),        a.List("padding", rank, 0), a.List("dilation", rank, 1, 1),
-                                a.List("outputPadding", rank, 0), true,                       a.Integer("groups", 1, 1)};
+  const Convolution convolution{a.List("stride", rank, 1, 1),
+                                a.List("padding", rank, 0),
+                                a.List("dilation", rank, 1, 1),
+                                a.List("outputPadding", rank, 0),
+                                true,
+                                a.Integer("groups", 1, 1)};
   return [=](const TensorList& inputs, const TensorList& weights, const RunContext&) {
     return convolution(inputs[0], weights, convolution.padding);
   };
@@ -158,7 +175,8 @@ int64_t LinearMacs(const TensorList&, const TensorList& weights, const at::Tenso
   return weights[0].size(1) * output.numel();
 }
 
-// ---- normalisation -----------------------------------------------------------------------------------------
+// ---- normalisation
+// -----------------------------------------------------------------------------------------
 
 std::vector<ParameterSpec> BatchNormParameters(Attributes& a) {
   const auto channels = a.RequiredInteger("channels");
@@ -176,7 +194,8 @@ Kernel BindBatchNorm(Attributes& a) {
   return [=](const TensorList& inputs, const TensorList& w, const RunContext& context) {
     if (inputs[0].is_meta()) {
       if (inputs[0].size(1) != w[0].size(0)) {
-        throw ShapeError("wanted " + std::to_string(w[0].size(0)) + " channels, got " + std::to_string(inputs[0].size(1)) + ".");
+        throw ShapeError("wanted " + std::to_string(w[0].size(0)) + " channels, got " +
+                         std::to_string(inputs[0].size(1)) + ".");
       }
       return at::empty_like(inputs[0]);
     }
@@ -189,7 +208,8 @@ Kernel BindBatchNorm(Attributes& a) {
   };
 }
 
-// ---- activations -------------------------------------------------------------------------------------------
+// ---- activations
+// -------------------------------------------------------------------------------------------
 
 /// An activation, element by element. (Not every one has a kernel for meta tensors in C++.)
 template <typename Function>
@@ -218,7 +238,8 @@ Kernel BindSigmoid(Attributes&) {
 
 Kernel BindDropout(Attributes& a) {
   const double probability = a.Number("probability", 0.5);
-  if (probability < 0 || probability >= 1) throw InvalidArgument("attribute 'probability' must lie in [0, 1).");
+  if (probability < 0 || probability >= 1)
+    throw InvalidArgument("attribute 'probability' must lie in [0, 1).");
   return [=](const TensorList& inputs, const TensorList&, const RunContext& context) {
     const auto& x = inputs[0];
     if (!context.training || probability == 0 || x.is_meta()) return x;
@@ -226,7 +247,8 @@ Kernel BindDropout(Attributes& a) {
   };
 }
 
-// ---- pooling, resizing, joining ----------------------------------------------------------------------------
+// ---- pooling, resizing, joining
+// ----------------------------------------------------------------------------
 
 Kernel BindMaxPool(Attributes& a) {
   const auto kernel = a.RequiredList("kernel");
@@ -262,20 +284,23 @@ Kernel BindUpsample(Attributes& a) {
   const double scale = a.Number("scale", 0);
   const bool align = a.Flag("alignCorners", false);
   const auto mode = a.Text("mode", "bilinear");
-  if (mode != "bilinear" && mode != "nearest") throw InvalidArgument("attribute 'mode' must be 'bilinear' or 'nearest'.");
+  if (mode != "bilinear" && mode != "nearest")
+    throw InvalidArgument("attribute 'mode' must be 'bilinear' or 'nearest'.");
   return [=](const TensorList& inputs, const TensorList&, const RunContext&) {
     const auto& x = inputs[0];
-    if (inputs.size() < 2 && scale <= 0) throw ShapeError("give a 'scale' above 0, or a second input whose size to take.");
+    if (inputs.size() < 2 && scale <= 0)
+      throw ShapeError("give a 'scale' above 0, or a second input whose size to take.");
     const std::vector<int64_t> size =
-        inputs.size() > 1 ? std::vector<int64_t>{inputs[1].size(2), inputs[1].size(3)}
-                          : std::vector<int64_t>{static_cast<int64_t>(static_cast<double>(x.size(2)) * scale),
-                                                 static_cast<int64_t>(static_cast<double>(x.size(3)) * scale)};
+        inputs.size() > 1
+            ? std::vector<int64_t>{inputs[1].size(2), inputs[1].size(3)}
+            : std::vector<int64_t>{static_cast<int64_t>(static_cast<double>(x.size(2)) * scale),
+                                   static_cast<int64_t>(static_cast<double>(x.size(3)) * scale)};
     return mode == "bilinear" ? at::upsample_bilinear2d(x, size, align) : at::upsample_nearest2d(x, size);
   };
 }
 
-/// Cuts the first input to the height and width of the second: of a surplus d, floor(d / 2) goes at the top and
-/// left, the rest at the bottom and right.
+/// Cuts the first input to the height and width of the second: of a surplus d, floor(d / 2) goes at the top
+/// and left, the rest at the bottom and right.
 Kernel BindCrop(Attributes&) {
   return [](const TensorList& inputs, const TensorList&, const RunContext&) {
     auto x = inputs[0];
@@ -291,7 +316,9 @@ Kernel BindCrop(Attributes&) {
 
 Kernel BindConcat(Attributes& a) {
   const auto dimension = a.Integer("dimension", 1);
-  return [=](const TensorList& inputs, const TensorList&, const RunContext&) { return at::cat(inputs, dimension); };
+  return [=](const TensorList& inputs, const TensorList&, const RunContext&) {
+    return at::cat(inputs, dimension);
+  };
 }
 
 Kernel BindAdd(Attributes&) {
@@ -319,7 +346,8 @@ Kernel BindFlatten(Attributes& a) {
   return [=](const TensorList& x, const TensorList&, const RunContext&) { return x[0].flatten(start); };
 }
 
-// ---- the table ---------------------------------------------------------------------------------------------
+// ---- the table
+// ---------------------------------------------------------------------------------------------
 
 constexpr size_t kMany = 4096;
 

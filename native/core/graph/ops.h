@@ -23,7 +23,8 @@ struct RunContext {
 };
 
 /// Runs a layer: its inputs, its parameters in the order its row declares them.
-using Kernel = std::function<at::Tensor(const TensorList& inputs, const TensorList& weights, const RunContext& context)>;
+using Kernel =
+    std::function<at::Tensor(const TensorList& inputs, const TensorList& weights, const RunContext& context)>;
 
 /// A parameter or buffer that a layer owns.
 struct ParameterSpec {

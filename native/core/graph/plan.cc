@@ -1,6 +1,7 @@
 #include "core/graph/plan.h"
 
 #include <c10/core/GradMode.h>
+
 #include <map>
 
 #include "core/cancel.h"
@@ -54,7 +55,8 @@ Plan::Plan(const Graph& graph, const std::vector<BoundNode>& bound, const std::v
   for (size_t i = 0; i < graph.nodes.size(); ++i) {
     if (!needed[i]) continue;
     const auto& node = graph.nodes[i];
-    Step step{&node, {}, NewValue(), {}, bound[i].kernel, bound[i].in_place, bound[i].op->output_free, {}, {}};
+    Step step{&node, {}, NewValue(), {}, bound[i].kernel, bound[i].in_place, bound[i].op->output_free,
+              {},    {}};
     for (const auto& input : node.inputs) step.inputs.push_back(value_of.at(input));
     step.prepare = [indices = bound[i].entries](const std::vector<Entry>& all) {
       TensorList weights;

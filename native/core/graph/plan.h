@@ -32,8 +32,8 @@ struct ParameterState {
   bool operator==(const ParameterState&) const = default;
 };
 
-/// An order of execution for some outputs of a graph. Only what those outputs need is run, values are released
-/// after their last use, and three rewrites that keep the function are applied (plan_passes.cc).
+/// An order of execution for some outputs of a graph. Only what those outputs need is run, values are
+/// released after their last use, and three rewrites that keep the function are applied (plan_passes.cc).
 class Plan {
  public:
   /// The parameters a step uses, made from the network's entries: gathered, or rewritten (folded batch-norm).
@@ -57,7 +57,8 @@ class Plan {
 
   /// Runs the steps. `inputs` in the graph's order; results in the order of the outputs asked for.
   /// `state` says which parameters there are: while it stays, prepared ones are reused.
-  TensorList Run(const std::vector<Entry>& entries, const TensorList& inputs, const RunContext& context, const ParameterState& state);
+  TensorList Run(const std::vector<Entry>& entries, const TensorList& inputs, const RunContext& context,
+                 const ParameterState& state);
 
  private:
   friend class PlanPasses;

@@ -34,7 +34,8 @@ void PlanPasses::FoldBatchNorm() {
     }
     auto& target = plan_.steps_[static_cast<size_t>(producer - plan_.steps_.data())];
     const double epsilon = attributes.Number("epsilon", 1e-5);
-    target.prepare = [weights = target.prepare, norms = norm.prepare, epsilon](const std::vector<Entry>& entries) {
+    target.prepare = [weights = target.prepare, norms = norm.prepare,
+                      epsilon](const std::vector<Entry>& entries) {
       const auto w = weights(entries);
       const auto n = norms(entries);  // gamma, beta, running mean, running variance
       const auto scale = n[0] * (n[3] + epsilon).rsqrt();
@@ -64,14 +65,19 @@ void PlanPasses::HoistPointwiseOverUpsampling() {
 void PlanPasses::HoistOne(size_t position) {
   const auto fuse = plan_.steps_[position];
   AttributeReader attributes(*fuse.node);
-  const auto ones = [](const std::vector<int64_t>& v) { return std::all_of(v.begin(), v.end(), [](auto x) { return x == 1; }); };
+  const auto ones = [](const std::vector<int64_t>& v) {
+    return std::all_of(v.begin(), v.end(), [](auto x) { return x == 1; });
+  };
   const auto kernel = attributes.RequiredList("kernel");
-  if (kernel.size() != 2 || !ones(kernel) || !ones(attributes.List("stride", 2, 1)) || attributes.IsText("padding") ||
-      attributes.List("padding", 2, 0) != std::vector<int64_t>{0, 0} || attributes.Integer("groups", 1) != 1) {
+  if (kernel.size() != 2 || !ones(kernel) || !ones(attributes.List("stride", 2, 1)) ||
+      attributes.IsText("padding") || attributes.List("padding", 2, 0) != std::vector<int64_t>{0, 0} ||
+      attributes.Integer("groups", 1) != 1) {
     return;
   }
   const auto* concat = SoleProducer(fuse.inputs[0]);
-  if (concat == nullptr || concat->node->op != "concat" || AttributeReader(*concat->node).Integer("dimension", 1) != 1) return;
+  if (concat == nullptr || concat->node->op != "concat" ||
+      AttributeReader(*concat->node).Integer("dimension", 1) != 1)
+    return;
 
   struct Branch {
     Plan::Step upsample;
@@ -93,8 +99,8 @@ void PlanPasses::HoistOne(size_t position) {
     AttributeReader a(*step->node);
     const auto channels = a.RequiredInteger("in");
     const auto& weight = entries_[Bound(step->node).entries[0]].tensor;
-    if (a.RequiredInteger("out") != channels || a.Integer("groups", 1) != 1 || a.Flag("bias", true) || out > channels ||
-        !IsUniformDiagonal(weight)) {
+    if (a.RequiredInteger("out") != channels || a.Integer("groups", 1) != 1 || a.Flag("bias", true) ||
+        out > channels || !IsUniformDiagonal(weight)) {
       return;
     }
     replaced.push_back(step->output);
@@ -108,7 +114,8 @@ void PlanPasses::HoistOne(size_t position) {
     Plan::Step pointwise = fuse;
     pointwise.inputs = {branch.upsample.inputs[0]};
     pointwise.output = plan_.NewValue();
-    pointwise.prepare = [prepare = fuse.prepare, offset, n = branch.channels](const std::vector<Entry>& entries) {
+    pointwise.prepare = [prepare = fuse.prepare, offset,
+                         n = branch.channels](const std::vector<Entry>& entries) {
       return TensorList{prepare(entries)[0].narrow(1, offset, n)};
     };
     offset += branch.channels;
@@ -122,7 +129,8 @@ void PlanPasses::HoistOne(size_t position) {
     upsample.inputs = {pointwise.output};
     upsample.output = plan_.NewValue();
     upsample.prepare = [prepare = branch.upsample.prepare, out](const std::vector<Entry>& entries) {
-      return TensorList{prepare(entries)[0].narrow(0, 0, 1).narrow(1, 0, 1).expand({out, -1, -1, -1}).contiguous()};
+      return TensorList{
+          prepare(entries)[0].narrow(0, 0, 1).narrow(1, 0, 1).expand({out, -1, -1, -1}).contiguous()};
     };
     parts.push_back(upsample.output);
     made.push_back(std::move(pointwise));

@@ -7,14 +7,16 @@ namespace torchvid {
 /// Rewrites of a plan that keep the function it computes.
 class PlanPasses {
  public:
-  PlanPasses(Plan* plan, const std::vector<BoundNode>& bound, const std::vector<Entry>& entries, bool training)
+  PlanPasses(Plan* plan, const std::vector<BoundNode>& bound, const std::vector<Entry>& entries,
+             bool training)
       : plan_(*plan), bound_(bound), entries_(entries), training_(training) {}
 
-  /// Batch-norm with fixed statistics after a convolution or linear layer becomes part of its weight and bias.
+  /// Batch-norm with fixed statistics after a convolution or linear layer becomes part of its weight and
+  /// bias.
   void FoldBatchNorm();
-  /// A 1x1 convolution over concatenated maps that were upsampled by one fixed kernel per channel is done before the
-  /// upsampling: upsampling is linear and acts on each channel alike, so the two commute. OSVOS's fuse layer then
-  /// upsamples 1 channel per side instead of 16.
+  /// A 1x1 convolution over concatenated maps that were upsampled by one fixed kernel per channel is done
+  /// before the upsampling: upsampling is linear and acts on each channel alike, so the two commute. OSVOS's
+  /// fuse layer then upsamples 1 channel per side instead of 16.
   void HoistPointwiseOverUpsampling();
   /// Activations write over their input where nobody else reads it.
   void RunInPlace();

@@ -9,12 +9,14 @@ std::array<int64_t, 2> FitWithin(int64_t height, int64_t width, int64_t max_size
   const auto longer = std::max(height, width);
   if (max_size <= 0 || longer <= max_size) return {height, width};
   const auto scaled = [&](int64_t side) {
-    return std::max<int64_t>(1, static_cast<int64_t>(std::llround(static_cast<double>(side * max_size) / static_cast<double>(longer))));
+    return std::max<int64_t>(1, static_cast<int64_t>(std::llround(static_cast<double>(side * max_size) /
+                                                                  static_cast<double>(longer))));
   };
   return {scaled(height), scaled(width)};
 }
 
-at::Tensor ToNetwork(const at::Tensor& rgb, const PixelFormat& format, std::array<int64_t, 2> size, at::Device device) {
+at::Tensor ToNetwork(const at::Tensor& rgb, const PixelFormat& format, std::array<int64_t, 2> size,
+                     at::Device device) {
   auto x = rgb.to(device).permute({2, 0, 1}).unsqueeze(0).to(at::kFloat);
   if (x.size(2) != size[0] || x.size(3) != size[1]) {
     x = at::_upsample_bilinear2d_aa(x.contiguous(), {size[0], size[1]}, false).clamp_(0, 255);

@@ -2,8 +2,8 @@
 
 namespace torchvid {
 
-Segmentation Segment(const std::vector<std::shared_ptr<Network>>& networks, const std::vector<int64_t>& ids, const at::Tensor& rgb,
-                     const SegmentSettings& settings) {
+Segmentation Segment(const std::vector<std::shared_ptr<Network>>& networks, const std::vector<int64_t>& ids,
+                     const at::Tensor& rgb, const SegmentSettings& settings) {
   const auto size = FitWithin(rgb.size(0), rgb.size(1), settings.max_size);
   at::Tensor best;
   at::Tensor best_id;

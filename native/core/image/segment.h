@@ -22,9 +22,9 @@ struct Segmentation {
   at::Tensor probability;  // float (H, W): of the most probable object
 };
 
-/// Finds each network's object in one frame, RGB bytes (H, W, 3); the most probable object takes the pixel where its
-/// probability reaches the threshold. `ids` has one id per network.
-Segmentation Segment(const std::vector<std::shared_ptr<Network>>& networks, const std::vector<int64_t>& ids, const at::Tensor& rgb,
-                     const SegmentSettings& settings);
+/// Finds each network's object in one frame, RGB bytes (H, W, 3); the most probable object takes the pixel
+/// where its probability reaches the threshold. `ids` has one id per network.
+Segmentation Segment(const std::vector<std::shared_ptr<Network>>& networks, const std::vector<int64_t>& ids,
+                     const at::Tensor& rgb, const SegmentSettings& settings);
 
 }  // namespace torchvid

@@ -16,10 +16,10 @@ namespace torchvid {
 
 namespace {
 
-constexpr size_t kSmallest = size_t{1} << 20;      // smaller blocks are malloc's business
-constexpr size_t kGranule = size_t{64} << 10;      // sizes are rounded up to this
-constexpr size_t kMostKept = size_t{4} << 30;      // beyond it, freed blocks go back at once
-constexpr size_t kAlignment = 64;                  // as c10's own allocator
+constexpr size_t kSmallest = size_t{1} << 20;  // smaller blocks are malloc's business
+constexpr size_t kGranule = size_t{64} << 10;  // sizes are rounded up to this
+constexpr size_t kMostKept = size_t{4} << 30;  // beyond it, freed blocks go back at once
+constexpr size_t kAlignment = 64;              // as c10's own allocator
 constexpr size_t kHugePage = size_t{2} << 20;
 
 void* TakeFromSystem(size_t size) {
@@ -44,8 +44,9 @@ void GiveToSystem(void* data) {
 #endif
 }
 
-/// Every block starts with its size, 0 for those that are not kept; the tensor's memory follows at the next aligned place.
-/// (LibTorch also takes raw memory from its allocator, so the data pointer must be all that a deleter needs.)
+/// Every block starts with its size, 0 for those that are not kept; the tensor's memory follows at the next
+/// aligned place. (LibTorch also takes raw memory from its allocator, so the data pointer must be all that a
+/// deleter needs.)
 struct Header {
   size_t size;
 };
@@ -141,7 +142,9 @@ class CachingAllocator : public c10::Allocator {
 
   c10::DeleterFnPtr raw_deleter() const override { return &Delete; }
 
-  void copy_data(void* target, const void* source, size_t count) const override { std::memcpy(target, source, count); }
+  void copy_data(void* target, const void* source, size_t count) const override {
+    std::memcpy(target, source, count);
+  }
 };
 
 }  // namespace

@@ -7,8 +7,8 @@ namespace torchvid {
 
 namespace {
 
-/// A pixel is on the boundary where it differs from its right, lower or lower-right neighbour; in the last row only
-/// the right one counts, in the last column only the lower one, the last corner never is.
+/// A pixel is on the boundary where it differs from its right, lower or lower-right neighbour; in the last
+/// row only the right one counts, in the last column only the lower one, the last corner never is.
 std::vector<uint8_t> Boundary(const Mask& mask) {
   const auto w = mask.width;
   const auto h = mask.height;

@@ -5,17 +5,18 @@
 
 namespace torchvid {
 
-std::pair<at::Tensor, at::Tensor> ApplyAugment(const Augment& settings, const at::Tensor& image, const at::Tensor& mask,
-                                               const at::Generator& generator) {
+std::pair<at::Tensor, at::Tensor> ApplyAugment(const Augment& settings, const at::Tensor& image,
+                                               const at::Tensor& mask, const at::Generator& generator) {
   const auto draws = at::empty({3}, at::kDouble).uniform_(0, 1, generator);
   const auto* u = draws.const_data_ptr<double>();
   const bool flip = u[0] < settings.flip;
   const double angle = (2 * u[1] - 1) * settings.rotation * std::numbers::pi / 180;
   const double scale = settings.scale.first + u[2] * (settings.scale.second - settings.scale.first);
 
-  // The inverse map, from a place in the output to its source, in coordinates of -1..1 from border pixel to border
-  // pixel; a rotation in pixels is a shear there unless the picture is square.
-  const double aspect = static_cast<double>(image.size(2) - 1) / static_cast<double>(std::max<int64_t>(image.size(3) - 1, 1));
+  // The inverse map, from a place in the output to its source, in coordinates of -1..1 from border pixel to
+  // border pixel; a rotation in pixels is a shear there unless the picture is square.
+  const double aspect =
+      static_cast<double>(image.size(2) - 1) / static_cast<double>(std::max<int64_t>(image.size(3) - 1, 1));
   const double c = std::cos(angle) / scale;
   const double s = std::sin(angle) / scale;
   const double mirror = flip ? -1 : 1;
@@ -26,7 +27,8 @@ std::pair<at::Tensor, at::Tensor> ApplyAugment(const Augment& settings, const at
   constexpr int64_t kNearest = 1;
   constexpr int64_t kBicubic = 2;
   constexpr int64_t kZeros = 0;
-  return {at::grid_sampler(image, grid, kBicubic, kZeros, true), at::grid_sampler(mask, grid, kNearest, kZeros, true)};
+  return {at::grid_sampler(image, grid, kBicubic, kZeros, true),
+          at::grid_sampler(mask, grid, kNearest, kZeros, true)};
 }
 
 }  // namespace torchvid

@@ -11,8 +11,9 @@ enum class Reduction {
   kMean,
 };
 
-/// Class-balanced cross-entropy on logits (OSVOS, equation 2): with y = [label >= 0.5], P = sum y, N = sum (1 - y),
-/// T = P + N: L = (N / T) sum_{y = 1} bce + (P / T) sum_{y = 0} bce. Both tensors (N, 1, H, W). A scalar.
+/// Class-balanced cross-entropy on logits (OSVOS, equation 2): with y = [label >= 0.5], P = sum y, N = sum (1
+/// - y), T = P + N: L = (N / T) sum_{y = 1} bce + (P / T) sum_{y = 0} bce. Both tensors (N, 1, H, W). A
+/// scalar.
 at::Tensor ClassBalancedCrossEntropy(const at::Tensor& logits, const at::Tensor& labels, Reduction reduction);
 
 }  // namespace torchvid

@@ -30,7 +30,8 @@ bool MatchesPattern(const std::string& pattern, const std::string& text) {
 }
 
 Optimizer::Optimizer(const Network& network, OptimizerSettings settings) : settings_(std::move(settings)) {
-  for (const auto& group : settings_.groups) groups_.push_back({group.learning_rate, group.weight_decay, {}, {}, {}, {}, {}});
+  for (const auto& group : settings_.groups)
+    groups_.push_back({group.learning_rate, group.weight_decay, {}, {}, {}, {}, {}});
   for (const auto& entry : network.entries()) {
     if (!entry.trainable) continue;
     for (size_t g = 0; g < groups_.size(); ++g) {
@@ -40,13 +41,15 @@ Optimizer::Optimizer(const Network& network, OptimizerSettings settings) : setti
       groups_[g].names.push_back(entry.name);
       groups_[g].parameters.push_back(entry.tensor);
       groups_[g].first.push_back(at::zeros_like(entry.tensor));
-      if (settings_.kind == OptimizerSettings::Kind::kAdam) groups_[g].second.push_back(at::zeros_like(entry.tensor));
+      if (settings_.kind == OptimizerSettings::Kind::kAdam)
+        groups_[g].second.push_back(at::zeros_like(entry.tensor));
       groups_[g].steps.push_back(at::zeros({}, entry.tensor.options()));
       all_.emplace_back(entry.name, entry.tensor);
       break;
     }
   }
-  if (all_.empty()) throw InvalidArgument("No parameter is left to train: every one is frozen or has a learning rate of 0.");
+  if (all_.empty())
+    throw InvalidArgument("No parameter is left to train: every one is frozen or has a learning rate of 0.");
 }
 
 void Optimizer::Step(double factor) {
@@ -77,14 +80,14 @@ void Optimizer::StepGroup(Group& group, double factor) {
   const double rate = group.learning_rate * factor;
   if (settings_.kind == OptimizerSettings::Kind::kAdam) {
     at::_foreach_add_(steps, 1);
-    at::_fused_adam_(parameters, gradients, first, second, {}, steps, rate, settings_.beta1, settings_.beta2, group.weight_decay,
-                     settings_.epsilon, false, false);
+    at::_fused_adam_(parameters, gradients, first, second, {}, steps, rate, settings_.beta1, settings_.beta2,
+                     group.weight_decay, settings_.epsilon, false, false);
     return;
   }
   const bool first_step = steps[0].item<float>() == 0;
   at::_foreach_add_(steps, 1);
-  at::_fused_sgd_(parameters, gradients, settings_.momentum > 0 ? first : TensorList{}, group.weight_decay, settings_.momentum, rate,
-                  0, settings_.nesterov, false, first_step);
+  at::_fused_sgd_(parameters, gradients, settings_.momentum > 0 ? first : TensorList{}, group.weight_decay,
+                  settings_.momentum, rate, 0, settings_.nesterov, false, first_step);
 }
 
 std::vector<std::pair<std::string, at::Tensor>> Optimizer::State() const {
@@ -104,7 +107,8 @@ void Optimizer::Restore(const TensorMap& state) {
   for (auto& [name, tensor] : State()) {
     const auto saved = state.find(name);
     if (saved == state.end() || saved->second.sizes() != tensor.sizes()) {
-      throw Error("ERR_CHECKPOINT_MISMATCH", "The checkpoint has no fitting '" + name + "': it belongs to another training.");
+      throw Error("ERR_CHECKPOINT_MISMATCH",
+                  "The checkpoint has no fitting '" + name + "': it belongs to another training.");
     }
     tensor.copy_(saved->second);
   }

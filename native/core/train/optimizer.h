@@ -7,8 +7,8 @@
 
 namespace torchvid {
 
-/// Settings for the parameters whose name matches `pattern` ('*' stands for any text). The first group that matches
-/// a parameter takes it; a parameter that none matches is not trained.
+/// Settings for the parameters whose name matches `pattern` ('*' stands for any text). The first group that
+/// matches a parameter takes it; a parameter that none matches is not trained.
 struct ParameterGroup {
   std::string pattern;
   double learning_rate = 0;  // 0: frozen
@@ -35,7 +35,8 @@ class Optimizer {
   /// Marks the parameters it trains as requiring gradients; throws ERR_INVALID_ARGUMENT when there are none.
   Optimizer(const Network& network, OptimizerSettings settings);
 
-  /// One update from the accumulated gradients, which are then cleared; learning rates are multiplied by `factor`.
+  /// One update from the accumulated gradients, which are then cleared; learning rates are multiplied by
+  /// `factor`.
   void Step(double factor);
 
   /// Momentum and counters by name, made on first use: for checkpoints. The tensors are the live ones.

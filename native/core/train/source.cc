@@ -2,8 +2,8 @@
 
 namespace torchvid {
 
-OneShotSource::OneShotSource(const at::Tensor& rgb, const at::Tensor& mask, const PixelFormat& format, int64_t max_size,
-                             std::optional<Augment> augment, at::Device device)
+OneShotSource::OneShotSource(const at::Tensor& rgb, const at::Tensor& mask, const PixelFormat& format,
+                             int64_t max_size, std::optional<Augment> augment, at::Device device)
     : augment_(augment) {
   const auto size = FitWithin(rgb.size(0), rgb.size(1), max_size);
   image_ = ToNetwork(rgb, format, size, device);

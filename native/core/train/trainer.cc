@@ -1,8 +1,8 @@
 #include "core/train/trainer.h"
 
-#include <c10/core/GradMode.h>
 #include <ATen/CPUGeneratorImpl.h>
 #include <ATen/autocast_mode.h>
+#include <c10/core/GradMode.h>
 
 #include <chrono>
 #include <cmath>
@@ -39,8 +39,8 @@ class AutocastScope {
 
 }  // namespace
 
-Trainer::Trainer(std::shared_ptr<Network> network, std::unique_ptr<Source> source, std::unique_ptr<Objective> objective,
-                 TrainerSettings settings)
+Trainer::Trainer(std::shared_ptr<Network> network, std::unique_ptr<Source> source,
+                 std::unique_ptr<Objective> objective, TrainerSettings settings)
     : network_(std::move(network)),
       source_(std::move(source)),
       objective_(std::move(objective)),
@@ -100,7 +100,8 @@ StepRecord Trainer::Step() {
 std::vector<std::pair<std::string, at::Tensor>> Trainer::State() const {
   std::vector<std::pair<std::string, at::Tensor>> state;
   for (const auto& entry : network_->entries()) state.emplace_back(entry.name, entry.tensor.detach());
-  for (const auto& [name, tensor] : optimizer_.State()) state.emplace_back("torchvid.optimizer." + name, tensor);
+  for (const auto& [name, tensor] : optimizer_.State())
+    state.emplace_back("torchvid.optimizer." + name, tensor);
   for (const auto& [name, tensor] : optimizer_.parameters()) {
     if (tensor.grad().defined()) state.emplace_back("torchvid.gradient." + name, tensor.grad());
   }
@@ -115,7 +116,8 @@ void Trainer::Restore(const TensorMap& state, int64_t step) {
     return found == state.end() ? nullptr : &found->second;
   };
   const auto mismatch = [](const std::string& name) {
-    return Error("ERR_CHECKPOINT_MISMATCH", "The checkpoint has no fitting '" + name + "': it belongs to another network or training.");
+    return Error("ERR_CHECKPOINT_MISMATCH",
+                 "The checkpoint has no fitting '" + name + "': it belongs to another network or training.");
   };
   for (const auto& entry : network_->entries()) {
     const auto* saved = find(entry.name);
@@ -129,14 +131,15 @@ void Trainer::Restore(const TensorMap& state, int64_t step) {
   }
   optimizer_.Restore(optimizer);
   for (const auto& [name, tensor] : optimizer_.parameters()) {
-    if (const auto* saved = find("torchvid.gradient." + name)) tensor.mutable_grad() = saved->to(tensor.options()).clone();
+    if (const auto* saved = find("torchvid.gradient." + name))
+      tensor.mutable_grad() = saved->to(tensor.options()).clone();
   }
   const auto* random = find("torchvid.random");
   if (random == nullptr) throw mismatch("torchvid.random");
   generator_.set_state(*random);
   if (step < 0 || step > settings_.passes) {
-    throw Error("ERR_CHECKPOINT_MISMATCH", "The checkpoint stands at step " + std::to_string(step) + " of a run of " +
-                                               std::to_string(settings_.passes) + ".");
+    throw Error("ERR_CHECKPOINT_MISMATCH", "The checkpoint stands at step " + std::to_string(step) +
+                                               " of a run of " + std::to_string(settings_.passes) + ".");
   }
   step_ = step;
   network_->Touch();

@@ -31,11 +31,12 @@ struct StepRecord {
   double seconds = 0;
 };
 
-/// Source -> graph -> objective -> optimizer. One call of Step is one pass. Everything random comes from the seed.
+/// Source -> graph -> objective -> optimizer. One call of Step is one pass. Everything random comes from the
+/// seed.
 class Trainer {
  public:
-  Trainer(std::shared_ptr<Network> network, std::unique_ptr<Source> source, std::unique_ptr<Objective> objective,
-          TrainerSettings settings);
+  Trainer(std::shared_ptr<Network> network, std::unique_ptr<Source> source,
+          std::unique_ptr<Objective> objective, TrainerSettings settings);
   ~Trainer();
 
   bool done() const { return step_ >= settings_.passes; }

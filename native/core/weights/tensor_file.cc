@@ -26,12 +26,14 @@ struct DtypeName {
 };
 
 constexpr DtypeName kDtypes[] = {
-    {"F64", at::kDouble}, {"F32", at::kFloat}, {"F16", at::kHalf}, {"BF16", at::kBFloat16}, {"I64", at::kLong},
-    {"I32", at::kInt},    {"I16", at::kShort}, {"I8", at::kChar},  {"U8", at::kByte},       {"BOOL", at::kBool},
+    {"F64", at::kDouble}, {"F32", at::kFloat}, {"F16", at::kHalf},  {"BF16", at::kBFloat16},
+    {"I64", at::kLong},   {"I32", at::kInt},   {"I16", at::kShort}, {"I8", at::kChar},
+    {"U8", at::kByte},    {"BOOL", at::kBool},
 };
 
 Error FormatError(const std::string& path, const std::string& what) {
-  return {"ERR_CHECKPOINT_FORMAT", path + ": " + what + " The file is damaged or was cut short; fetch it again."};
+  return {"ERR_CHECKPOINT_FORMAT",
+          path + ": " + what + " The file is damaged or was cut short; fetch it again."};
 }
 
 /// Elements from the first to the last one a tensor touches; -1 when that overflows or is negative.
@@ -43,7 +45,8 @@ int64_t Span(const TensorRow& row) {
     if (row.shape[i] == 0) return 0;
     const int64_t stride = row.strides.empty() ? contiguous : row.strides[i];
     int64_t reach = 0;
-    if (stride < 0 || __builtin_mul_overflow(row.shape[i] - 1, stride, &reach) || __builtin_add_overflow(last, reach, &last) ||
+    if (stride < 0 || __builtin_mul_overflow(row.shape[i] - 1, stride, &reach) ||
+        __builtin_add_overflow(last, reach, &last) ||
         __builtin_mul_overflow(contiguous, row.shape[i], &contiguous)) {
       return -1;
     }
@@ -72,7 +75,8 @@ const char* NameOf(at::ScalarType type) {
   for (const auto& dtype : kDtypes) {
     if (dtype.type == type) return dtype.name;
   }
-  throw InvalidArgument(std::string("Tensors of type ") + at::toString(type) + " cannot be written to safetensors.");
+  throw InvalidArgument(std::string("Tensors of type ") + at::toString(type) +
+                        " cannot be written to safetensors.");
 }
 
 std::string Header(const std::map<std::string, std::string>& metadata,
@@ -141,7 +145,8 @@ class WholeFile {
     if (file_ != nullptr) std::fclose(file_);
     file_ = nullptr;
     std::remove(temporary_.c_str());
-    throw IoError(path_ + " " + what + ": " + reason + ". Check that the folder exists, is writable and has room.");
+    throw IoError(path_ + " " + what + ": " + reason +
+                  ". Check that the folder exists, is writable and has room.");
   }
 
   std::string path_;
@@ -164,7 +169,8 @@ at::Tensor ReadTensor(const std::string& path, const TensorRow& row) {
   const auto element = static_cast<int64_t>(c10::elementSize(row.dtype));
   const int64_t span = Span(row);
   int64_t bytes = 0;
-  if (span < 0 || row.offset < 0 || __builtin_mul_overflow(span, element, &bytes)) throw FormatError(path, "A tensor has an impossible shape.");
+  if (span < 0 || row.offset < 0 || __builtin_mul_overflow(span, element, &bytes))
+    throw FormatError(path, "A tensor has an impossible shape.");
   std::ifstream file(path, std::ios::binary | std::ios::ate);
   if (!file) throw IoError(path + " cannot be read: " + std::strerror(errno) + ".");
   const auto size = static_cast<int64_t>(file.tellg());
@@ -183,7 +189,8 @@ void WriteSafetensors(const std::string& path, const std::map<std::string, std::
   const auto header = Header(metadata, tensors);
   WholeFile file(path);
   unsigned char length[8];
-  for (int i = 0; i < 8; ++i) length[i] = static_cast<unsigned char>(static_cast<uint64_t>(header.size()) >> (8 * i));
+  for (int i = 0; i < 8; ++i)
+    length[i] = static_cast<unsigned char>(static_cast<uint64_t>(header.size()) >> (8 * i));
   file.Write(length, sizeof length);
   file.Write(header.data(), header.size());
   for (const auto& [name, tensor] : tensors) {
