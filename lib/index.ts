@@ -4,7 +4,6 @@ export * as graph from './graph/index.ts'
 export * as losses from './losses/index.ts'
 export * as metrics from './metrics/index.ts'
 export {
-  type LayerSummary,
   type LoadOptions,
   type LoadResult,
   Network,
@@ -12,6 +11,7 @@ export {
   type NetworkSummary,
   type ParameterInfo,
 } from './network.ts'
+export type { NativeLayer as LayerSummary } from './native.ts'
 export * as networks from './networks/index.ts'
 export type { Augmentation, FitOptions, Head } from './osvos/fit.ts'
 export { OSVOS, type OsvosOptions } from './osvos/osvos.ts'

@@ -77,13 +77,17 @@ export const nativeNetworkMethods: readonly (keyof NativeNetwork)[] = [
   'dispose',
 ]
 
-/** What one layer costs. */
+/** What one layer costs at the input shapes given. */
 export interface NativeLayer {
   name: string
   op: string
+  /** Of its output. */
   shape: number[]
+  /** Trainable or frozen numbers; running statistics do not count. */
   parameters: number
+  /** Multiply-accumulates. */
   macs: number
+  /** Bytes of its output. */
   activationBytes: number
 }
 

@@ -1,9 +1,10 @@
 import path from 'node:path'
 import { checkInteger, describe, invalidArgument, TorchvidError } from './errors.ts'
 import type { Graph } from './graph/types.ts'
-import { type NativeNetwork, native } from './native.ts'
+import { type NativeLayer, type NativeNetwork, native } from './native.ts'
 import type { Device, TensorData } from './types.ts'
-import { readTable, type WeightsTensor } from './weights/table.ts'
+import { readTable } from './weights/table.ts'
+import type { WeightsTensor } from './weights/types.ts'
 
 /** Settings of `Network.create`. */
 export interface NetworkOptions {
@@ -30,23 +31,9 @@ export interface LoadResult {
   unexpected: string[]
 }
 
-/** What one layer costs at the input shapes given. */
-export interface LayerSummary {
-  name: string
-  op: string
-  /** Of its output. */
-  shape: number[]
-  /** Trainable or frozen numbers; running statistics do not count. */
-  parameters: number
-  /** Multiply-accumulates. */
-  macs: number
-  /** Bytes of its output. */
-  activationBytes: number
-}
-
 /** What a network costs at the input shapes given. */
 export interface NetworkSummary {
-  layers: LayerSummary[]
+  layers: NativeLayer[]
   parameters: number
   macs: number
   activationBytes: number

@@ -1,7 +1,7 @@
 import type { FileHandle } from 'node:fs/promises'
 import { TorchvidError } from '../errors.ts'
 import type { FileDtype } from '../native.ts'
-import type { WeightsTable, WeightsTensor } from './table.ts'
+import type { WeightsTable, WeightsTensor } from './types.ts'
 
 /** Bytes of one element. */
 const elementSize: Record<FileDtype, number> = {

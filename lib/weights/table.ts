@@ -1,19 +1,7 @@
 import fs from 'node:fs/promises'
 import { invalidArgument, TorchvidError } from '../errors.ts'
-import type { NativeTensorRow } from '../native.ts'
 import { readSafetensorsTable } from './safetensors.ts'
-
-/** A tensor in a weights file: its name, type and shape, and where it lies. */
-export interface WeightsTensor extends NativeTensorRow {
-  name: string
-  bytes: number
-}
-
-/** What a weights file holds, without its data. */
-export interface WeightsTable {
-  tensors: WeightsTensor[]
-  metadata: Record<string, string>
-}
+import type { WeightsTable } from './types.ts'
 
 /**
  * The table of a weights file. The kind is told by content, not by name. No tensor data is read.

@@ -3,6 +3,7 @@
 #include <c10/core/GradMode.h>
 
 #include "core/error.h"
+#include "core/graph/convolution.h"
 
 namespace torchvid {
 
@@ -24,48 +25,6 @@ std::vector<ParameterSpec> WeightAndBias(std::vector<int64_t> shape, int64_t out
   return specs;
 }
 
-std::optional<at::Tensor> BiasOf(const TensorList& weights) {
-  if (weights.size() > 1) return weights[1];
-  return std::nullopt;
-}
-
-/// Settings of one convolution, plain or transposed.
-struct Convolution {
-  std::vector<int64_t> stride, padding, dilation, output_padding;
-  bool transposed = false;
-  int64_t groups = 1;
-
-  at::Tensor operator()(const at::Tensor& x, const TensorList& weights,
-                        const std::vector<int64_t>& pad) const {
-    if (x.is_meta()) return Infer(x, weights[0], pad);
-    return at::convolution(x, weights[0], BiasOf(weights), stride, pad, dilation, transposed, output_padding,
-                           groups);
-  }
-
-  /// The output on meta tensors, which LibTorch infers in Python alone.
-  at::Tensor Infer(const at::Tensor& x, const at::Tensor& weight, const std::vector<int64_t>& pad) const {
-    const auto rank = static_cast<int64_t>(stride.size());
-    if (x.dim() != rank + 2)
-      throw ShapeError("wanted an input of " + std::to_string(rank + 2) + " dimensions.");
-    const int64_t inside = transposed ? weight.size(0) : weight.size(1) * groups;
-    if (x.size(1) != inside) {
-      throw ShapeError("wanted " + std::to_string(inside) + " channels, got " + std::to_string(x.size(1)) +
-                       ".");
-    }
-    std::vector<int64_t> shape{x.size(0), transposed ? weight.size(1) * groups : weight.size(0)};
-    for (int64_t d = 0; d < rank; ++d) {
-      const auto i = static_cast<size_t>(d);
-      const int64_t reach = dilation[i] * (weight.size(d + 2) - 1) + 1;
-      const int64_t size = x.size(d + 2);
-      if (!transposed && size + 2 * pad[i] < reach)
-        throw ShapeError("the kernel is larger than its padded input.");
-      shape.push_back(transposed ? (size - 1) * stride[i] - 2 * pad[i] + reach + output_padding[i]
-                                 : (size + 2 * pad[i] - reach) / stride[i] + 1);
-    }
-    return at::empty(shape, x.options());
-  }
-};
-
 std::vector<ParameterSpec> ConvParameters(Attributes& a) {
   const auto in = a.RequiredInteger("in");
   const auto out = a.RequiredInteger("out");
@@ -78,28 +37,6 @@ std::vector<ParameterSpec> ConvParameters(Attributes& a) {
   std::vector<int64_t> shape{out, in / groups};
   shape.insert(shape.end(), kernel.begin(), kernel.end());
   return WeightAndBias(shape, out, a.Flag("bias", true));
-}
-
-/// TensorFlow's SAME: enough zeros for ceil(size / stride) outputs, the odd one at the end.
-at::Tensor PadSame(const at::Tensor& x, const std::vector<int64_t>& kernel,
-                   const std::vector<int64_t>& stride, const std::vector<int64_t>& dilation,
-                   std::vector<int64_t>* symmetric) {
-  const size_t rank = kernel.size();
-  std::vector<int64_t> pad(2 * rank);  // last dimension first, as constant_pad_nd wants it
-  bool even = true;
-  for (size_t d = 0; d < rank; ++d) {
-    const int64_t size = x.size(static_cast<int64_t>(d) + 2);
-    const int64_t reach = (kernel[d] - 1) * dilation[d] + 1;
-    const int64_t total =
-        std::max<int64_t>(((size + stride[d] - 1) / stride[d] - 1) * stride[d] + reach - size, 0);
-    pad[2 * (rank - 1 - d)] = total / 2;
-    pad[2 * (rank - 1 - d) + 1] = total - total / 2;
-    (*symmetric)[d] = total / 2;
-    even = even && total % 2 == 0;
-  }
-  if (even) return x;
-  std::fill(symmetric->begin(), symmetric->end(), 0);
-  return at::constant_pad_nd(x, pad, 0);
 }
 
 Kernel BindConv(Attributes& a) {
@@ -118,7 +55,7 @@ Kernel BindConv(Attributes& a) {
   if (same) {
     return [=](const TensorList& inputs, const TensorList& weights, const RunContext&) {
       auto padding = zeros;
-      const auto x = PadSame(inputs[0], kernel, convolution.stride, convolution.dilation, &padding);
+      const auto x = PadSame(inputs[0], kernel, convolution, &padding);
       return convolution(x, weights, padding);
     };
   }

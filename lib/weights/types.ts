@@ -1,0 +1,13 @@
+import type { NativeTensorRow } from '../native.ts'
+
+/** A tensor in a weights file: its name, type and shape, and where it lies. */
+export interface WeightsTensor extends NativeTensorRow {
+  name: string
+  bytes: number
+}
+
+/** What a weights file holds, without its data. */
+export interface WeightsTable {
+  tensors: WeightsTensor[]
+  metadata: Record<string, string>
+}

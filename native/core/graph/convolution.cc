@@ -1,0 +1,68 @@
+#include "core/graph/convolution.h"
+
+#include "core/error.h"
+
+namespace torchvid {
+
+namespace {
+
+/// The output's shape, which LibTorch infers for meta tensors in Python alone.
+at::Tensor Infer(const Convolution& c, const at::Tensor& x, const at::Tensor& weight,
+                 const std::vector<int64_t>& pad) {
+  const auto rank = static_cast<int64_t>(c.stride.size());
+  if (x.dim() != rank + 2) {
+    throw ShapeError("wanted an input of " + std::to_string(rank + 2) + " dimensions.");
+  }
+  const int64_t inside = c.transposed ? weight.size(0) : weight.size(1) * c.groups;
+  if (x.size(1) != inside) {
+    throw ShapeError("wanted " + std::to_string(inside) + " channels, got " + std::to_string(x.size(1)) +
+                     ".");
+  }
+  std::vector<int64_t> shape{x.size(0), c.transposed ? weight.size(1) * c.groups : weight.size(0)};
+  for (int64_t d = 0; d < rank; ++d) {
+    const auto i = static_cast<size_t>(d);
+    const int64_t reach = c.dilation[i] * (weight.size(d + 2) - 1) + 1;
+    const int64_t size = x.size(d + 2);
+    const int64_t padded = size + 2 * pad[i];
+    if (!c.transposed && padded < reach) throw ShapeError("the kernel is larger than its padded input.");
+    shape.push_back(c.transposed ? (size - 1) * c.stride[i] - 2 * pad[i] + reach + c.output_padding[i]
+                                 : (padded - reach) / c.stride[i] + 1);
+  }
+  return at::empty(shape, x.options());
+}
+
+}  // namespace
+
+std::optional<at::Tensor> BiasOf(const TensorList& weights) {
+  if (weights.size() > 1) return weights[1];
+  return std::nullopt;
+}
+
+at::Tensor Convolution::operator()(const at::Tensor& x, const TensorList& weights,
+                                   const std::vector<int64_t>& pad) const {
+  if (x.is_meta()) return Infer(*this, x, weights[0], pad);
+  return at::convolution(x, weights[0], BiasOf(weights), stride, pad, dilation, transposed, output_padding,
+                         groups);
+}
+
+at::Tensor PadSame(const at::Tensor& x, const std::vector<int64_t>& kernel, const Convolution& convolution,
+                   std::vector<int64_t>* symmetric) {
+  const size_t rank = kernel.size();
+  std::vector<int64_t> pad(2 * rank);  // last dimension first, as constant_pad_nd wants it
+  bool even = true;
+  for (size_t d = 0; d < rank; ++d) {
+    const int64_t size = x.size(static_cast<int64_t>(d) + 2);
+    const int64_t stride = convolution.stride[d];
+    const int64_t reach = (kernel[d] - 1) * convolution.dilation[d] + 1;
+    const int64_t total = std::max<int64_t>(((size + stride - 1) / stride - 1) * stride + reach - size, 0);
+    pad[2 * (rank - 1 - d)] = total / 2;
+    pad[2 * (rank - 1 - d) + 1] = total - total / 2;
+    (*symmetric)[d] = total / 2;
+    even = even && total % 2 == 0;
+  }
+  if (even) return x;
+  std::fill(symmetric->begin(), symmetric->end(), 0);
+  return at::constant_pad_nd(x, pad, 0);
+}
+
+}  // namespace torchvid
