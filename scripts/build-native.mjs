@@ -1,6 +1,7 @@
 // Builds the addon into prebuilds/<platform>-<arch>/: the loader (torchvid.node) and the engine beside it.
 // Wants TORCHVID_LIBTORCH, the folder of a LibTorch with headers (`node scripts/bootstrap.mjs` sets it).
 import { spawnSync } from 'node:child_process'
+import fs from 'node:fs'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
 
@@ -11,6 +12,9 @@ if (!process.env.TORCHVID_LIBTORCH) {
   )
   process.exit(2)
 }
+// Written over in place, a binary would change under the processes that have it loaded.
+fs.rmSync(path.join(root, 'prebuilds', `${process.platform}-${process.arch}`), { recursive: true, force: true })
+
 const prebuildify = path.join(root, 'node_modules/prebuildify/bin.js')
 const shim = path.join(root, 'scripts/node-gyp-cmake.mjs')
 const args = [prebuildify, '--napi', '--strip', '--target', `node@${process.versions.node}`, '--node-gyp', shim]

@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs'
 import { readImage } from '../data/image.ts'
 import { type ObjectMask, readMask } from '../data/mask.ts'
 import type { RunContext, RunOptions, TrainingProgress } from '../engine/run.ts'
@@ -62,10 +63,11 @@ export async function fitHeads(
   const warn = options.onWarning ?? ((message: string) => process.emitWarning(message))
   for (const warning of objects.warnings) warn(warning)
   const heads: Head[] = []
+  const several = objects.ids.length > 1
   try {
     for (const [place, id] of objects.ids.entries()) {
       context.signal.throwIfAborted()
-      const training = await withFiles(parent, settings, options, objects.ids.length > 1 ? id : undefined)
+      const training = await withFiles(parent, settings, options, place === 0, several ? id : undefined)
       const source = { ...training.source, image: picture, mask: maskOf(objects, id), pixels: pixelsOf(parent) }
       const tracker = new Tracker(training.passes, objects.ids.length, place, context)
       heads.push({ id, network: await train(parent, { ...training, source }, tracker, context.signal) })
@@ -133,8 +135,17 @@ function checkAugment(augment: FitOptions['augment'] = {}): NativeTraining['sour
   return { flip, rotation, scale }
 }
 
-/** Adds checkpoint and resume; with several objects each has a file of its own, its id before the file's ending. */
-async function withFiles(parent: Network, settings: Settings, options: FitOptions, id?: number): Promise<Settings> {
+/**
+ * Adds checkpoint and resume; with several objects each has a file of its own, its id before the file's ending. Objects are
+ * fitted one after the other, so a later one that had not begun has no file yet, and begins now.
+ */
+async function withFiles(
+  parent: Network,
+  settings: Settings,
+  options: FitOptions,
+  first: boolean,
+  id?: number,
+): Promise<Settings> {
   const fileOf = (path: string) => (id === undefined ? path : path.replace(/(\.[^./\\]*)?$/, `-object${id}$1`))
   const { checkpoint, resume } = options
   const training = { ...settings }
@@ -142,7 +153,7 @@ async function withFiles(parent: Network, settings: Settings, options: FitOption
     checkInteger('checkpoint.every', checkpoint.every, 1)
     training.checkpoint = { path: fileOf(checkpoint.path), every: checkpoint.every, metadata: parent.metadata() }
   }
-  if (resume !== undefined) {
+  if (resume !== undefined && (first || existsSync(fileOf(resume)))) {
     const path = fileOf(resume)
     const { tensors, metadata } = await readTable(path)
     const step = Number(metadata['torchvid.step'] ?? Number.NaN)
