@@ -3,6 +3,7 @@ export { type ErrorCode, TorchvidError } from './errors.ts'
 export * as graph from './graph/index.ts'
 export * as losses from './losses/index.ts'
 export * as metrics from './metrics/index.ts'
+export type { NativeLayer as LayerSummary } from './native.ts'
 export {
   type LoadOptions,
   type LoadResult,
@@ -11,7 +12,6 @@ export {
   type NetworkSummary,
   type ParameterInfo,
 } from './network.ts'
-export type { NativeLayer as LayerSummary } from './native.ts'
 export * as networks from './networks/index.ts'
 export type { Augmentation, FitOptions, Head } from './osvos/fit.ts'
 export { OSVOS, type OsvosOptions } from './osvos/osvos.ts'

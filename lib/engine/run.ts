@@ -62,6 +62,8 @@ export function startRun<T, P>(
   if (onProgress !== undefined && typeof onProgress !== 'function') {
     throw invalidArgument('onProgress', onProgress, 'a function')
   }
+  if (signal !== undefined && !(signal instanceof AbortSignal))
+    throw invalidArgument('signal', signal, 'an AbortSignal')
   const controller = new AbortController()
   const records = new RecordQueue<P>()
   const follow = () => controller.abort(signal?.reason)

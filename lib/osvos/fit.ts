@@ -26,7 +26,7 @@ export interface FitOptions extends RunOptions<TrainingProgress> {
   iterations?: number
   /** Passes whose averaged gradients make one update. Default 5 (VGG16), 1 (MobileNet). */
   accumulate?: number
-  /** Default 1e-8 on the summed loss (VGG16, SGD), 1e-3 on the mean loss (MobileNet, Adam). */
+  /** Default 1e-8 on the summed loss (VGG16, SGD), 1e-4 on the mean loss (MobileNet, Adam). */
   learningRate?: number
   /** Of SGD. Default 0.9. */
   momentum?: number

@@ -43,7 +43,7 @@ const vgg16: Recipe = {
 const mobilenet: Recipe = {
   iterations: 200,
   accumulate: 1,
-  learningRate: 1e-3,
+  learningRate: 1e-4,
   momentum: 0.9,
   weightDecay: 0,
   optimizer: 'adam',
