@@ -31,6 +31,7 @@ export interface Native {
   contour(mask: NativeMask, truth: NativeMask): Promise<number>
   info(): Promise<{ builtFor: string; threads: number; cpuCapability: string }>
   setThreads(count: number): Promise<void>
+  cancelAll(): void
   setErrorFactory(factory: (code: ErrorCode, message: string) => Error): void
 }
 
@@ -45,6 +46,7 @@ export const nativeFunctions: readonly (keyof Native)[] = [
   'contour',
   'info',
   'setThreads',
+  'cancelAll',
   'setErrorFactory',
 ]
 
@@ -184,6 +186,9 @@ function load(): { native: Native; libtorch: LibTorch } {
   for (const name of [names.c10, names.torchCpu]) open(loader, path.join(libtorch.root, 'lib', name))
   const addon = openAddon(path.join(path.dirname(loaderPath), engineName()))
   addon.setErrorFactory((code, message) => new TorchvidError(code, message))
+  // exit() destroys LibTorch's statics, and Node runs no clean-up hooks before it on process.exit() or an uncaught
+  // exception: the engine must be done with them by then. It waits for one operation at most.
+  process.once('exit', () => addon.cancelAll())
   loaded = { native: addon, libtorch }
   return loaded
 }

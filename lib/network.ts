@@ -194,6 +194,7 @@ export class Network {
       const shape = shapes.get(name)
       if (shape === undefined) unexpected.push(tensor.name)
       else if (`${shape}` !== `${tensor.shape}`) throw shapeMismatch(file, name, tensor.shape, shape)
+      else if (assignments.some((other) => other.name === name)) throw twice(file, name)
       else assignments.push({ name, tensor })
     }
     const loaded = new Set(assignments.map(({ name }) => name))
@@ -220,6 +221,11 @@ function parseGraph(text: string, file: string): Graph {
     const message = `${file}: its graph is damaged: ${(cause as Error).message}`
     throw new TorchvidError('ERR_CHECKPOINT_FORMAT', message, { cause })
   }
+}
+
+function twice(file: string, name: string): TorchvidError {
+  const message = `${file}: two of its tensors are given the name '${name}'. Let map leave one out (null).`
+  return new TorchvidError('ERR_CHECKPOINT_MISMATCH', message)
 }
 
 function shapeMismatch(file: string, name: string, given: number[], wanted: number[]): TorchvidError {

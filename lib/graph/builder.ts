@@ -159,22 +159,22 @@ export function batchNorm(x: Value, options: BatchNormOptions = {}): Value {
 
 /** max(x, 0). */
 export function relu(x: Value, options: Named = {}): Value {
-  return layer('relu', [x], x.channels, {}, options)
+  return layer('relu', [x], x?.channels, {}, options)
 }
 
 /** min(max(x, 0), 6). */
 export function relu6(x: Value, options: Named = {}): Value {
-  return layer('relu6', [x], x.channels, {}, options)
+  return layer('relu6', [x], x?.channels, {}, options)
 }
 
 /** 1 / (1 + e^-x). */
 export function sigmoid(x: Value, options: Named = {}): Value {
-  return layer('sigmoid', [x], x.channels, {}, options)
+  return layer('sigmoid', [x], x?.channels, {}, options)
 }
 
 /** In training, zeroes each element with `probability` and scales the rest by 1 / (1 - probability). */
 export function dropout(x: Value, options: Named & { probability: number }): Value {
-  return layer('dropout', [x], x.channels, { probability: options.probability }, options)
+  return layer('dropout', [x], x?.channels, { probability: options.probability }, options)
 }
 
 /** Settings of the pools. */
@@ -191,7 +191,7 @@ export interface PoolOptions extends Named {
 /** Maximum over windows of (N, C, H, W). */
 export function maxPool(x: Value, options: PoolOptions): Value {
   const { kernel, stride, padding, ceil } = options
-  return layer('maxPool', [x], x.channels, { kernel: list(kernel, 2), stride, padding, ceil }, options)
+  return layer('maxPool', [x], x?.channels, { kernel: list(kernel, 2), stride, padding, ceil }, options)
 }
 
 /** Mean over windows of (N, C, H, W); `countPadding` (default true) counts padded zeros too. */
@@ -200,7 +200,7 @@ export function averagePool(x: Value, options: PoolOptions & { countPadding?: bo
   return layer(
     'averagePool',
     [x],
-    x.channels,
+    x?.channels,
     { kernel: list(kernel, 2), stride, padding, ceil, countPadding },
     options,
   )
@@ -208,7 +208,7 @@ export function averagePool(x: Value, options: PoolOptions & { countPadding?: bo
 
 /** (N, C, ...) -> (N, C): the mean over all other dimensions. */
 export function globalAveragePool(x: Value, options: Named = {}): Value {
-  return layer('globalAveragePool', [x], x.channels, {}, options)
+  return layer('globalAveragePool', [x], x?.channels, {}, options)
 }
 
 /** Settings of `upsample`: a factor, or another value whose height and width to take. */
@@ -225,7 +225,7 @@ export interface UpsampleOptions extends Named {
 export function upsample(x: Value, options: UpsampleOptions): Value {
   const { scale, like, mode, alignCorners } = options
   if ((scale === undefined) === (like === undefined)) throw invalidArgument('upsample', options, 'either scale or like')
-  return layer('upsample', like ? [x, like] : [x], x.channels, { scale, mode, alignCorners }, options)
+  return layer('upsample', like ? [x, like] : [x], x?.channels, { scale, mode, alignCorners }, options)
 }
 
 /**
@@ -233,7 +233,7 @@ export function upsample(x: Value, options: UpsampleOptions): Value {
  * bottom and right.
  */
 export function crop(x: Value, like: Value, options: Named = {}): Value {
-  return layer('crop', [x, like], x.channels, {}, options)
+  return layer('crop', [x, like], x?.channels, {}, options)
 }
 
 /** The sum of two or more values of one shape. */
@@ -243,12 +243,12 @@ export function add(values: Value[], options: Named = {}): Value {
 
 /** The product of two values, element by element. */
 export function multiply(a: Value, b: Value, options: Named = {}): Value {
-  return layer('multiply', [a, b], a.channels, {}, options)
+  return layer('multiply', [a, b], a?.channels, {}, options)
 }
 
 /** The matrix product over the last two dimensions. */
 export function matmul(a: Value, b: Value, options: Named = {}): Value {
-  return layer('matmul', [a, b], a.channels, {}, options)
+  return layer('matmul', [a, b], a?.channels, {}, options)
 }
 
 /** Joins values along a dimension. Default 1: channels. */

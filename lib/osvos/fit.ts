@@ -148,6 +148,11 @@ async function withFiles(
 ): Promise<Settings> {
   const fileOf = (path: string) => (id === undefined ? path : path.replace(/(\.[^./\\]*)?$/, `-object${id}$1`))
   const { checkpoint, resume } = options
+  if (resume !== undefined && typeof resume !== 'string')
+    throw invalidArgument('resume', resume, 'the path of a checkpoint')
+  if (checkpoint !== undefined && typeof checkpoint?.path !== 'string') {
+    throw invalidArgument('checkpoint', checkpoint, 'an object { path, every }')
+  }
   const training = { ...settings }
   if (checkpoint !== undefined) {
     checkInteger('checkpoint.every', checkpoint.every, 1)

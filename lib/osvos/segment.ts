@@ -50,12 +50,19 @@ export async function* segmentFrames(
     return { index, name, width: image.width, height: image.height, mask, probability, image }
   }
   let pending: Promise<SegmentedFrame> | undefined
-  for await (const frame of await openFrames(frames, { signal })) {
-    const next = segmentOne(frame)
-    next.catch(() => {}) // reported when it is its turn, or dropped with a loop that was left
-    if (pending !== undefined) yield await pending
-    signal?.throwIfAborted()
-    pending = next
+  let failure: { error: unknown } | undefined
+  try {
+    for await (const frame of await openFrames(frames, { signal })) {
+      const next = segmentOne(frame)
+      next.catch(() => {}) // reported when it is its turn, or dropped with a loop that was left
+      if (pending !== undefined) yield await pending
+      signal?.throwIfAborted()
+      pending = next
+    }
+  } catch (error) {
+    failure = { error }
   }
-  if (pending !== undefined) yield await pending
+  // A source that fails does not take the last good frame with it.
+  if (pending !== undefined && !signal?.aborted) yield await pending
+  if (failure !== undefined) throw failure.error
 }

@@ -79,8 +79,12 @@ std::shared_ptr<EnvState> EnvState::Of(Napi::Env env) {
   return *env.GetInstanceData<std::shared_ptr<EnvState>>();
 }
 
+void EnvState::CancelAll() {
+  if (engine_) engine_->CancelOwned(this);
+}
+
 void EnvState::Close() {
-  engine_->CancelOwned(this);
+  CancelAll();
   engine_.reset();
   napi_release_threadsafe_function(queue_, napi_tsfn_abort);
   queue_ = nullptr;

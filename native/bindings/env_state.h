@@ -30,6 +30,8 @@ class EnvState : public std::enable_shared_from_this<EnvState> {
 
   /// JavaScript thread: hands a job to the engine; while any job is under way the process stays alive.
   void Submit(std::shared_ptr<Job> job);
+  /// JavaScript thread: cancels all jobs of this environment and waits until the engine has let go of them.
+  void CancelAll();
   /// JavaScript thread, from the job's last Post: the job has been answered.
   void Settled();
 

@@ -134,6 +134,12 @@ Napi::Value SegmentFrame(const Napi::CallbackInfo& info) {
   });
 }
 
+/// cancelAll(): blocks until no job is left
+Napi::Value CancelAll(const Napi::CallbackInfo& info) {
+  EnvState::Of(info.Env())->CancelAll();
+  return info.Env().Undefined();
+}
+
 /// setErrorFactory((code, message) => Error)
 Napi::Value SetErrorFactory(const Napi::CallbackInfo& info) {
   EnvState::Of(info.Env())->error_factory = Napi::Persistent(info[0].As<Napi::Function>());
@@ -148,6 +154,7 @@ void RegisterFunctions(Napi::Env env, Napi::Object exports) {
   };
   add("info", Info);
   add("setThreads", SetThreads);
+  add("cancelAll", CancelAll);
   add("setErrorFactory", SetErrorFactory);
   add("readTensor", ReadOne);
   add("classBalancedCrossEntropy", ClassBalanced);

@@ -1,5 +1,7 @@
 #include "core/graph/convolution.h"
 
+#include <ATen/autocast_mode.h>
+
 #include "core/error.h"
 
 namespace torchvid {
@@ -41,7 +43,16 @@ std::optional<at::Tensor> BiasOf(const TensorList& weights) {
 at::Tensor Convolution::operator()(const at::Tensor& x, const TensorList& weights,
                                    const std::vector<int64_t>& pad) const {
   if (x.is_meta()) return Infer(*this, x, weights[0], pad);
-  return at::convolution(x, weights[0], BiasOf(weights), stride, pad, dilation, transposed, output_padding,
+  // Autocast on the CPU knows conv2d and its like, not the general convolution.
+  const auto device = x.device().type();
+  const bool lower = at::autocast::is_autocast_enabled(device);
+  const auto cast = [&](const at::Tensor& tensor) {
+    return lower ? at::autocast::cached_cast(at::autocast::get_autocast_dtype(device), tensor, device)
+                 : tensor;
+  };
+  auto bias = BiasOf(weights);
+  if (bias) bias = cast(*bias);
+  return at::convolution(cast(x), cast(weights[0]), bias, stride, pad, dilation, transposed, output_padding,
                          groups);
 }
 

@@ -132,6 +132,8 @@ void Network::AddEntries(uint64_t seed) {
                             !spec.buffer && !node.frozen});
       } catch (const c10::Error& error) {
         throw FromTorch(error, Describe(node), "ERR_INVALID_ARGUMENT");
+      } catch (const Error& error) {
+        throw Error(error.code(), Describe(node) + ": " + error.what());
       }
     }
   }

@@ -28,7 +28,7 @@ void PlanPasses::FoldBatchNorm() {
     const auto* producer = norm.node->op == "batchNorm" ? SoleProducer(norm.inputs[0]) : nullptr;
     AttributeReader attributes(*norm.node);
     const bool fixed = !training_ || attributes.Flag("fixedStatistics", false);
-    if (producer == nullptr || !fixed || (producer->node->op != "conv" && producer->node->op != "linear")) {
+    if (producer == nullptr || !fixed || producer->node->op != "conv") {
       ++i;
       continue;
     }

@@ -11,7 +11,7 @@ class PlanPasses {
              bool training)
       : plan_(*plan), bound_(bound), entries_(entries), training_(training) {}
 
-  /// Batch-norm with fixed statistics after a convolution or linear layer becomes part of its weight and
+  /// Batch-norm with fixed statistics after a convolution becomes part of its weight and
   /// bias.
   void FoldBatchNorm();
   /// A 1x1 convolution over concatenated maps that were upsampled by one fixed kernel per channel is done

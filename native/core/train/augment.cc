@@ -15,8 +15,8 @@ std::pair<at::Tensor, at::Tensor> ApplyAugment(const Augment& settings, const at
 
   // The inverse map, from a place in the output to its source, in coordinates of -1..1 from border pixel to
   // border pixel; a rotation in pixels is a shear there unless the picture is square.
-  const double aspect =
-      static_cast<double>(image.size(2) - 1) / static_cast<double>(std::max<int64_t>(image.size(3) - 1, 1));
+  const auto steps = [&](int64_t d) { return static_cast<double>(std::max<int64_t>(image.size(d) - 1, 1)); };
+  const double aspect = steps(2) / steps(3);
   const double c = std::cos(angle) / scale;
   const double s = std::sin(angle) / scale;
   const double mirror = flip ? -1 : 1;

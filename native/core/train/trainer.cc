@@ -62,6 +62,13 @@ double Trainer::RateFactor() const {
   return (1 + std::cos(std::numbers::pi * progress)) / 2;
 }
 
+double Trainer::BaseRate() const {
+  for (const auto& group : settings_.optimizer.groups) {
+    if (group.learning_rate > 0) return group.learning_rate;
+  }
+  return 0;
+}
+
 StepRecord Trainer::Step() {
   const auto start = std::chrono::steady_clock::now();
   const double factor = RateFactor();
@@ -92,7 +99,7 @@ StepRecord Trainer::Step() {
   // The last updates may stand on fewer passes than `accumulate`: a smaller step, but no pass is lost.
   if (step_ % settings_.accumulate == 0 || done()) optimizer_.Step(factor);
   record.step = step_;
-  record.learning_rate = settings_.optimizer.groups.front().learning_rate * factor;
+  record.learning_rate = BaseRate() * factor;
   record.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   return record;
 }

@@ -27,7 +27,7 @@ struct StepRecord {
   int64_t step = 0;  // 1 for the first
   double loss = 0;   // before this pass's update
   std::vector<std::pair<std::string, double>> losses;
-  double learning_rate = 0;  // of the first group
+  double learning_rate = 0;  // of the first group that learns
   double seconds = 0;
 };
 
@@ -53,6 +53,7 @@ class Trainer {
 
  private:
   double RateFactor() const;
+  double BaseRate() const;
 
   std::shared_ptr<Network> network_;
   std::unique_ptr<Source> source_;
