@@ -44,7 +44,9 @@ async function main() {
   const weights = chooseWeights()
   const result = await runSegment(clip, weights, path.join(out, 'result'))
   printScores(await score(clip, result.masks))
-  console.log(`\nLearned in ${seconds(result.fit.seconds)}, then ${seconds(result.secondsPerFrame)} a frame.`)
+  console.log(
+    `\nLearned in ${seconds(result.fit.seconds)}, then ${seconds(result.secondsPerFrame)} a frame; at most ${Math.round(result.peakMemory / 1e6)} MB of memory.`,
+  )
   console.log(`Masks:         ${show(result.masks)}`)
   console.log(`Image strip:   ${show(result.strip)}`)
   console.log(`Overlay video: ${result.overlay ? show(result.overlay) : 'none, as there is no ffmpeg here'}`)

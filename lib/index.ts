@@ -3,7 +3,7 @@ export { type ErrorCode, TorchvidError } from './errors.ts'
 export * as graph from './graph/index.ts'
 export * as losses from './losses/index.ts'
 export * as metrics from './metrics/index.ts'
-export type { NativeLayer as LayerSummary } from './native.ts'
+export type { FileDtype, NativeLayer as LayerSummary } from './native.ts'
 export {
   type LoadOptions,
   type LoadResult,

@@ -75,6 +75,8 @@ function documented() {
   const kinds = ['Enum', 'Variable', 'Function', 'Class', 'Interface', 'TypeAlias', 'Method', 'Accessor']
   const required = kinds.flatMap((kind) => ['--requiredToBeDocumented', kind])
   const flags = [
+    '--excludeInternal',
+    '--disableSources',
     '--emit',
     'none',
     '--validation.notDocumented',

@@ -221,6 +221,7 @@ async function finish(job: Job, fit: Fit, { outputs, pictures, seconds }: Segmen
     objects,
     fit: { steps: fit.steps, seconds: fit.seconds, loss: fit.losses.at(-1)?.loss ?? null },
     secondsPerFrame,
+    peakMemory: process.resourceUsage().maxRSS * 1024,
     masks: flags.out,
     strip: pictures.strip,
     overlay: pictures.video ?? null,

@@ -30,7 +30,8 @@ export interface Parametric extends Named {
   frozen?: boolean
 }
 
-type Size = number | number[]
+/** One number for all dimensions, or one each. */
+export type Size = number | number[]
 
 let made = 0
 

@@ -4,6 +4,7 @@ export type {
   Named,
   Parametric,
   PoolOptions,
+  Size,
   UpsampleOptions,
   Value,
 } from './builder.ts'
