@@ -2,7 +2,8 @@
 
 It is written from the published facts of the method the way its reference implementation computes it: all five
 outputs in every forward pass, 16-channel bilinear ConvTranspose2d upsampling, a gradient for the input image, the
-class-balanced cross-entropy summed over the pixels, gradients of five passes per SGD step, NCHW float32.
+class-balanced cross-entropy summed over the pixels, gradients of five passes per SGD step, NCHW float32. The MobileNet
+trunk, which the reference lacks, is trained by torchvid's recipe for it, in the same plain way.
 
   python osvos.py --check GOLDEN.json [...]      compare with golden numbers (logits, losses, gradients, 20 passes)
   python osvos.py [--backbone mobilenet] ...     read `train`, `infer` or `quit` from stdin; do one unit of work per
@@ -11,6 +12,7 @@ class-balanced cross-entropy summed over the pixels, gradients of five passes pe
 
 import argparse
 import json
+import math
 import pathlib
 import sys
 import time
@@ -20,7 +22,6 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-ACCUMULATE = 5  # passes whose gradients make one SGD step
 SIDE_CHANNELS = 16
 
 
@@ -201,14 +202,18 @@ class MobileOsvos(Osvos):
 
     reduction = 'mean'
 
-    def optimizer(self, lr=1e-3, decay=2e-4):
-        convs = [m.weight for m in self.stages.modules() if isinstance(m, nn.Conv2d)]
-        norms = [p for m in self.stages.modules() if isinstance(m, nn.BatchNorm2d) for p in m.parameters()]
-        groups = [
-            {'params': convs, 'lr': lr, 'weight_decay': decay},
-            {'params': norms, 'lr': lr, 'weight_decay': 0},
-        ]
-        return torch.optim.SGD(groups + self.head_groups(lr, decay), lr=lr, momentum=0.9)
+    def optimizer(self, lr=1e-4):
+        trained = [self.stages, self.side_prep, self.fuse]
+        return torch.optim.Adam([p for part in trained for p in part.parameters()], lr=lr)
+
+    @classmethod
+    def keras_names(cls):
+        """torchvid's (Keras's) names of the trunk's layers -> the names here."""
+        names = {'conv1': 'stages.0.0', 'conv1_bn': 'stages.0.1'}
+        for i in range(1, len(cls.BLOCKS) + 1):
+            names |= {f'conv_dw_{i}': f'stages.{i}.0', f'conv_dw_{i}_bn': f'stages.{i}.1'}
+            names |= {f'conv_pw_{i}': f'stages.{i}.3', f'conv_pw_{i}_bn': f'stages.{i}.4'}
+        return names
 
 
 BACKBONES = {'vgg16': VggOsvos, 'mobilenet': MobileOsvos}
@@ -228,20 +233,27 @@ def class_balanced_loss(logits, label, reduction='sum'):
 
 
 class OnlineTrainer:
-    """One-shot training on the first frame: the fused output's loss only, one SGD step every five passes."""
+    """One-shot training on the first frame: the fused output's loss only, one update every `accumulate` passes."""
 
-    def __init__(self, net, image, label):
+    def __init__(self, net, image, label, accumulate=5, cosine=None, lr=None):
         self.net, self.image, self.label = net.train(), image, label
-        self.optimizer = net.optimizer()
+        self.optimizer = net.optimizer() if lr is None else net.optimizer(lr)
+        self.accumulate = accumulate
+        self.cosine = cosine  # the learning rate falls to 0 along a cosine in so many passes, then starts again
+        self.rates = [group['lr'] for group in self.optimizer.param_groups]
         self.passes = 0
 
     def train_pass(self):
-        """One forward and backward pass (and each fifth time the step); returns the loss before it."""
+        """One forward and backward pass (and when it is due the update); returns the loss before it."""
+        if self.cosine:
+            factor = (1 + math.cos(math.pi * (self.passes % self.cosine) / self.cosine)) / 2
+            for group, rate in zip(self.optimizer.param_groups, self.rates):
+                group['lr'] = rate * factor
         inputs = self.image.detach().requires_grad_()
         loss = class_balanced_loss(self.net(inputs)[-1], self.label, self.net.reduction)
-        (loss / ACCUMULATE).backward()
+        (loss / self.accumulate).backward()
         self.passes += 1
-        if self.passes % ACCUMULATE == 0:
+        if self.passes % self.accumulate == 0:
             self.optimizer.step()
             self.optimizer.zero_grad()
         return loss.item()
@@ -289,7 +301,8 @@ def read_safetensors(path):
     tensors = {}
     for name, entry in header.items():
         begin, end = (start + offset for offset in entry['data_offsets'])
-        tensors[name] = torch.from_numpy(np.frombuffer(blob[begin:end], '<f4').reshape(entry['shape']).copy())
+        numbers = np.frombuffer(blob[begin:end], {'F32': '<f4', 'I64': '<i8'}[entry['dtype']])
+        tensors[name] = torch.from_numpy(numbers.reshape(entry['shape']).copy())
     return tensors
 
 
@@ -346,11 +359,12 @@ def check_golden(path, check):
 def serve(options):
     net = BACKBONES[options.backbone]()
     height, width = options.height, options.width
-    generator = torch.Generator().manual_seed(options.seed)
-    rgb = torch.randint(0, 256, (height, width, 3), generator=generator, dtype=torch.uint8).numpy()
+    if options.weights:
+        load_weights(net, options.weights)
+    rgb = np.floor(formula('image', height * width * 3, options.seed) * 256).astype(np.uint8).reshape(height, width, 3)
     label = torch.zeros(1, 1, height, width)
     label[:, :, height // 4 : height // 2, width // 3 : 2 * width // 3] = 1
-    trainer = OnlineTrainer(net, net.prepare(rgb), label)
+    trainer = OnlineTrainer(net, net.prepare(rgb), label, options.accumulate, options.cosine, options.learning_rate)
     units = {'train': trainer.train_pass, 'infer': lambda: float(infer(net, rgb).mean())}
     answer(
         unit='ready', torch=torch.__version__, threads=torch.get_num_threads(), backbone=options.backbone,
@@ -368,8 +382,32 @@ def serve(options):
         answer(unit=unit, seconds=time.perf_counter() - begin, value=value)
 
 
+def load_weights(net, path):
+    """Starts from a file of torchvid's."""
+    names = net.keras_names() if isinstance(net, MobileOsvos) else {}
+    tensors = {}
+    for name, tensor in read_safetensors(path).items():
+        layer, kind = name.rsplit('.', 1)
+        tensors[f'{names.get(layer, layer)}.{kind}'] = tensor
+    result = net.load_state_dict(tensors, strict=False)
+    lacking = [name for name in result.missing_keys if not name.endswith('num_batches_tracked')]
+    if lacking or result.unexpected_keys:
+        raise ValueError(f'{path}: lacks {lacking}, has {result.unexpected_keys}')
+
+
 def answer(**record):
-    print(json.dumps(record), flush=True)
+    print(json.dumps({**record, 'cpu': time.process_time(), 'peakMemory': peak_memory()}), flush=True)
+
+
+def peak_memory():
+    """Bytes. On Linux without what the process inherited from the one that started it."""
+    status = pathlib.Path('/proc/self/status')
+    if status.exists():
+        return next(int(line.split()[1]) * 1024 for line in status.read_text().splitlines() if line.startswith('VmHWM'))
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == 'darwin' else peak * 1024
 
 
 def main():
@@ -378,6 +416,10 @@ def main():
     parser.add_argument('--backbone', choices=BACKBONES, default='vgg16')
     parser.add_argument('--height', type=int, default=480)
     parser.add_argument('--width', type=int, default=854)
+    parser.add_argument('--accumulate', type=int, default=5, help='passes per update')
+    parser.add_argument('--learning-rate', type=float, help="default: the recipe's")
+    parser.add_argument('--cosine', type=int, help='passes in which the learning rate falls to 0; default: it stays')
+    parser.add_argument('--weights', type=pathlib.Path, help='a safetensors file of torchvid to start from')
     parser.add_argument('--threads', type=int, help="default: PyTorch's own choice")
     parser.add_argument('--seed', type=int, default=1)
     options = parser.parse_args()

@@ -1,0 +1,11 @@
+// From `import` to the first result of a small network.
+const begin = performance.now()
+const { graph, Network } = await import('torchvid')
+const imported = performance.now()
+const image = graph.input('image', [null, 3, null, null])
+const hidden = graph.relu(graph.conv(image, { out: 8, kernel: 3, padding: 1 }))
+const network = await Network.create(graph.build({ y: graph.conv(hidden, { out: 1, kernel: 1 }) }))
+const { y } = await network.forward({ image: { data: new Float32Array(3 * 64 * 64).fill(0.5), shape: [1, 3, 64, 64] } })
+if (y.data.length !== 64 * 64) throw new Error(`wrong result: ${y.shape}`)
+const end = performance.now()
+console.log(JSON.stringify({ import: (imported - begin) / 1000, first: (end - begin) / 1000 }))
