@@ -43,11 +43,13 @@ const results = {
     node: process.versions.node,
   },
 }
-try {
-  for (const name of wanted) results[name] = await parts[name](options)
-} catch (error) {
-  console.error(`bench: ${error.message}`)
-  process.exitCode = 1 // what was measured before is still worth having
+for (const name of wanted) {
+  try {
+    results[name] = await parts[name](options)
+  } catch (error) {
+    console.error(`bench: ${name}: ${error.message}`)
+    process.exitCode = 1 // the other parts are still worth having
+  }
 }
 
 console.log(report(results))
