@@ -237,6 +237,28 @@ export function crop(x: Value, like: Value, options: Named = {}): Value {
   return layer('crop', [x, like], x?.channels, {}, options)
 }
 
+/**
+ * A selection of channels (network slimming's `channel_selection`): those whose entry in the buffer `indexes` (channels) is
+ * not zero, in order. Starts with all of them; `out` says how many a slimmed network's weights will select.
+ */
+export function select(x: Value, options: Named & { out?: number } = {}): Value {
+  const channels = channelsOf('select', x, undefined)
+  const out = options.out ?? channels
+  return layer('select', [x], out, { channels, out }, options)
+}
+
+/** Zero channels before and after those of (N, C, ...). */
+export function padChannels(x: Value, options: Named & { before?: number; after?: number }): Value {
+  const { before = 0, after = 0 } = options
+  const channels = x?.channels === undefined ? undefined : x.channels + before + after
+  return layer('padChannels', [x], channels, { before, after }, options)
+}
+
+/** Every `stride`-th row and column of (N, C, H, W), from the first on. */
+export function subsample(x: Value, options: Named & { stride: Size }): Value {
+  return layer('subsample', [x], x?.channels, { stride: list(options.stride, 2) }, options)
+}
+
 /** The sum of two or more values of one shape. */
 export function add(values: Value[], options: Named = {}): Value {
   return layer('add', values, values[0]?.channels, {}, options)

@@ -25,9 +25,12 @@ export {
   matmul,
   maxPool,
   multiply,
+  padChannels,
   relu,
   relu6,
+  select,
   sigmoid,
+  subsample,
   upsample,
 } from './builder.ts'
 export type { Attributes, Graph, GraphInput, GraphNode, Init, PixelFormat } from './types.ts'
