@@ -47,16 +47,26 @@ std::shared_ptr<Network> Network::Create(Graph graph, uint64_t seed, at::Device 
   std::shared_ptr<Network> network(new Network(std::move(graph), device));
   network->Bind();
   network->AddEntries(seed);
-  std::map<std::string, std::vector<int64_t>> shapes;
-  for (const auto& input : network->graph_.inputs) {
+  network->InferShapes(ProbeShapes(network->graph_), nullptr);
+  return network;
+}
+
+std::vector<LayerSummary> Network::Summarise(Graph graph, const ShapeMap& shapes) {
+  Network network(std::move(graph), at::kMeta);
+  network.Bind();
+  return network.Summarise(shapes);
+}
+
+ShapeMap Network::ProbeShapes(const Graph& graph) {
+  ShapeMap shapes;
+  for (const auto& input : graph.inputs) {
     auto shape = input.shape;
     for (size_t i = 0; i < shape.size(); ++i) {
       if (shape[i] < 0) shape[i] = i == 0 ? 1 : kProbeSize;
     }
     shapes[input.name] = shape;
   }
-  network->InferShapes(shapes, nullptr);
-  return network;
+  return shapes;
 }
 
 std::shared_ptr<Network> Network::Clone() const {
@@ -184,8 +194,7 @@ void Network::CheckInputs(const TensorMap& inputs) const {
   }
 }
 
-void Network::InferShapes(const std::map<std::string, std::vector<int64_t>>& shapes,
-                          std::vector<LayerSummary>* summary) const {
+void Network::InferShapes(const ShapeMap& shapes, std::vector<LayerSummary>* summary) const {
   c10::NoGradGuard no_grad;
   const auto meta = at::TensorOptions().device(at::kMeta);
   TensorMap values;
@@ -196,13 +205,9 @@ void Network::InferShapes(const std::map<std::string, std::vector<int64_t>>& sha
     for (const auto& input : bound.node->inputs) inputs.push_back(values.at(input));
     TensorList weights;
     LayerSummary row{bound.node->name, bound.node->op, {}, 0, 0, 0};
-    for (const auto index : bound.entries) {
-      const auto& tensor = entries_[index].tensor;
-      weights.push_back(at::empty(tensor.sizes(), meta.dtype(tensor.scalar_type())));
-      if (at::isFloatingType(tensor.scalar_type()) &&
-          entries_[index].name.find(".running_") == std::string::npos) {
-        row.parameters += tensor.numel();
-      }
+    for (const auto& spec : specs_[static_cast<size_t>(&bound - bound_.data())]) {
+      weights.push_back(at::empty(spec.shape, meta.dtype(spec.integer ? at::kLong : at::kFloat)));
+      if (!spec.buffer) row.parameters += weights.back().numel();
     }
     std::string given;
     for (const auto& input : inputs) given += (given.empty() ? "" : ", ") + ShapeText(input.sizes());
@@ -223,7 +228,7 @@ void Network::InferShapes(const std::map<std::string, std::vector<int64_t>>& sha
   }
 }
 
-std::vector<LayerSummary> Network::Summarise(const std::map<std::string, std::vector<int64_t>>& shapes) {
+std::vector<LayerSummary> Network::Summarise(const ShapeMap& shapes) {
   CheckNotDisposed();
   TensorMap probes;
   for (const auto& [name, shape] : shapes)
@@ -259,7 +264,7 @@ TensorMap Network::Forward(const TensorMap& inputs, const std::vector<std::strin
     }
   }
   std::string shape_key;
-  std::map<std::string, std::vector<int64_t>> shapes;
+  ShapeMap shapes;
   for (const auto& [name, tensor] : inputs) {
     shapes[name] = tensor.sizes().vec();
     shape_key += name + ShapeText(tensor.sizes());

@@ -11,6 +11,7 @@
 namespace torchvid {
 
 using TensorMap = std::map<std::string, at::Tensor>;
+using ShapeMap = std::map<std::string, std::vector<int64_t>>;
 
 /// What one layer costs at given input shapes.
 struct LayerSummary {
@@ -49,7 +50,13 @@ class Network {
                     const RunContext& context);
 
   /// Per layer, in order, from shapes alone.
-  std::vector<LayerSummary> Summarise(const std::map<std::string, std::vector<int64_t>>& shapes);
+  std::vector<LayerSummary> Summarise(const ShapeMap& shapes);
+
+  /// The same for a graph alone: no parameter is made.
+  static std::vector<LayerSummary> Summarise(Graph graph, const ShapeMap& shapes);
+
+  /// The inputs' declared shapes, a batch of one, with 64 for every other free size.
+  static ShapeMap ProbeShapes(const Graph& graph);
 
   /// To be called after tensors were changed: whatever was derived from them is stale.
   void Touch();
@@ -64,8 +71,7 @@ class Network {
   void AddEntries(uint64_t seed);
   void CheckInputs(const TensorMap& inputs) const;
   /// Runs every node on meta tensors; fills `summary` when given.
-  void InferShapes(const std::map<std::string, std::vector<int64_t>>& shapes,
-                   std::vector<LayerSummary>* summary) const;
+  void InferShapes(const ShapeMap& shapes, std::vector<LayerSummary>* summary) const;
   Plan& PlanFor(const std::vector<std::string>& outputs, bool training, bool rewrite);
 
   Graph graph_;

@@ -251,6 +251,52 @@ Kernel BindCrop(Attributes&) {
   };
 }
 
+std::vector<ParameterSpec> SelectParameters(Attributes& a) {
+  return {{"indexes", {a.RequiredInteger("channels")}, {"constant", 1}, true}};
+}
+
+/// The channels whose index is not zero, in order; `out` of them.
+Kernel BindSelect(Attributes& a) {
+  const auto channels = a.RequiredInteger("channels");
+  const auto out = a.RequiredInteger("out");
+  if (out > channels) throw InvalidArgument("attribute 'out' is more than 'channels'.");
+  return [=](const TensorList& inputs, const TensorList& weights, const RunContext&) {
+    const auto& x = inputs[0];
+    if (x.dim() < 2 || x.size(1) != channels)
+      throw ShapeError("wanted " + std::to_string(channels) + " channels.");
+    if (x.is_meta()) return x.narrow(1, 0, out);
+    const auto keep = weights[0].nonzero().flatten();
+    if (keep.size(0) != out) {
+      throw Error("ERR_CHECKPOINT_MISMATCH", "'indexes' selects " + std::to_string(keep.size(0)) +
+                                                 " channels, the graph says " + std::to_string(out) +
+                                                 ". Load the weights that belong to this graph.");
+    }
+    return out == channels ? x : x.index_select(1, keep);
+  };
+}
+
+Kernel BindPadChannels(Attributes& a) {
+  const auto before = a.Integer("before", 0);
+  const auto after = a.Integer("after", 0);
+  return [=](const TensorList& inputs, const TensorList&, const RunContext&) {
+    const auto& x = inputs[0];
+    if (x.dim() < 2) throw ShapeError("wanted a tensor with channels (N, C, ...).");
+    std::vector<int64_t> padding(static_cast<size_t>(2 * (x.dim() - 1)), 0);
+    padding[padding.size() - 2] = before;
+    padding[padding.size() - 1] = after;
+    return at::constant_pad_nd(x, padding);
+  };
+}
+
+Kernel BindSubsample(Attributes& a) {
+  const auto stride = a.List("stride", 2, 1, 1);
+  return [=](const TensorList& inputs, const TensorList&, const RunContext&) {
+    const auto& x = inputs[0];
+    if (x.dim() != 4) throw ShapeError("wanted (N, C, H, W).");
+    return x.slice(2, 0, c10::nullopt, stride[0]).slice(3, 0, c10::nullopt, stride[1]);
+  };
+}
+
 Kernel BindConcat(Attributes& a) {
   const auto dimension = a.Integer("dimension", 1);
   return [=](const TensorList& inputs, const TensorList&, const RunContext&) {
@@ -288,26 +334,30 @@ Kernel BindFlatten(Attributes& a) {
 
 constexpr size_t kMany = 4096;
 
-// name, inputs (least, most), parameters, forward, MACs, in place, output may be written over
+// name, inputs (least, most), parameters, forward, MACs, in place, output may be written over, channels
 const Op kOps[] = {
-    {"conv", 1, 1, ConvParameters, BindConv, ConvMacs, nullptr, true},
-    {"convTranspose", 1, 1, ConvTransposeParameters, BindConvTranspose, ConvTransposeMacs, nullptr, true},
-    {"linear", 1, 1, LinearParameters, BindLinear, LinearMacs, nullptr, true},
-    {"batchNorm", 1, 1, BatchNormParameters, BindBatchNorm, nullptr, nullptr, true},
-    {"relu", 1, 1, NoParameters, BindRelu, nullptr, BindReluInPlace, false},
-    {"relu6", 1, 1, NoParameters, BindRelu6, nullptr, BindRelu6InPlace, false},
-    {"sigmoid", 1, 1, NoParameters, BindSigmoid, nullptr, nullptr, false},
-    {"dropout", 1, 1, NoParameters, BindDropout, nullptr, nullptr, false},
-    {"maxPool", 1, 1, NoParameters, BindMaxPool, nullptr, nullptr, false},
-    {"averagePool", 1, 1, NoParameters, BindAveragePool, nullptr, nullptr, false},
-    {"globalAveragePool", 1, 1, NoParameters, BindGlobalAveragePool, nullptr, nullptr, false},
-    {"upsample", 1, 2, NoParameters, BindUpsample, nullptr, nullptr, false},
-    {"crop", 2, 2, NoParameters, BindCrop, nullptr, nullptr, false},
-    {"concat", 1, kMany, NoParameters, BindConcat, nullptr, nullptr, false},
-    {"add", 2, kMany, NoParameters, BindAdd, nullptr, nullptr, true},
-    {"multiply", 2, 2, NoParameters, BindMultiply, nullptr, nullptr, false},
-    {"matmul", 2, 2, NoParameters, BindMatmul, MatmulMacs, nullptr, false},
-    {"flatten", 1, 1, NoParameters, BindFlatten, nullptr, nullptr, false},
+    {"conv", 1, 1, ConvParameters, BindConv, ConvMacs, nullptr, true, Flow::kFresh},
+    {"convTranspose", 1, 1, ConvTransposeParameters, BindConvTranspose, ConvTransposeMacs, nullptr, true,
+     Flow::kFresh},
+    {"linear", 1, 1, LinearParameters, BindLinear, LinearMacs, nullptr, true, Flow::kFresh},
+    {"batchNorm", 1, 1, BatchNormParameters, BindBatchNorm, nullptr, nullptr, true, Flow::kSame},
+    {"relu", 1, 1, NoParameters, BindRelu, nullptr, BindReluInPlace, false, Flow::kSame},
+    {"relu6", 1, 1, NoParameters, BindRelu6, nullptr, BindRelu6InPlace, false, Flow::kSame},
+    {"sigmoid", 1, 1, NoParameters, BindSigmoid, nullptr, nullptr, false, Flow::kSame},
+    {"dropout", 1, 1, NoParameters, BindDropout, nullptr, nullptr, false, Flow::kSame},
+    {"maxPool", 1, 1, NoParameters, BindMaxPool, nullptr, nullptr, false, Flow::kSame},
+    {"averagePool", 1, 1, NoParameters, BindAveragePool, nullptr, nullptr, false, Flow::kSame},
+    {"globalAveragePool", 1, 1, NoParameters, BindGlobalAveragePool, nullptr, nullptr, false, Flow::kSame},
+    {"upsample", 1, 2, NoParameters, BindUpsample, nullptr, nullptr, false, Flow::kFirst},
+    {"crop", 2, 2, NoParameters, BindCrop, nullptr, nullptr, false, Flow::kFirst},
+    {"select", 1, 1, SelectParameters, BindSelect, nullptr, nullptr, false, Flow::kSelect},
+    {"padChannels", 1, 1, NoParameters, BindPadChannels, nullptr, nullptr, true, Flow::kPad},
+    {"subsample", 1, 1, NoParameters, BindSubsample, nullptr, nullptr, false, Flow::kSame},
+    {"concat", 1, kMany, NoParameters, BindConcat, nullptr, nullptr, false, Flow::kConcat},
+    {"add", 2, kMany, NoParameters, BindAdd, nullptr, nullptr, true, Flow::kSame},
+    {"multiply", 2, 2, NoParameters, BindMultiply, nullptr, nullptr, false, Flow::kSame},
+    {"matmul", 2, 2, NoParameters, BindMatmul, MatmulMacs, nullptr, false, Flow::kOpaque},
+    {"flatten", 1, 1, NoParameters, BindFlatten, nullptr, nullptr, false, Flow::kFlatten},
 };
 
 }  // namespace

@@ -37,6 +37,18 @@ struct ParameterSpec {
   bool integer = false;
 };
 
+/// How a layer's output channels (dimension 1) come from those of its inputs: what surgery follows.
+enum class Flow {
+  kFresh,    // new ones, each made from all input channels of its group
+  kSame,     // each from the channel of that number in every input
+  kFirst,    // as the first input's; the others only lend their size
+  kConcat,   // one input's after the other's
+  kSelect,   // those that `indexes` picks
+  kPad,      // zeros before and after
+  kFlatten,  // each as many times as a map has pixels
+  kOpaque,   // not to be followed: what goes in and comes out stays whole
+};
+
 /// One row of the op table: all that torchvid knows of a kind of layer.
 struct Op {
   std::string_view name;
@@ -50,6 +62,7 @@ struct Op {
   Kernel (*bind_in_place)(AttributeReader& attributes);
   /// The output is memory of its own that its backward does not read: the next layer may write over it.
   bool output_free;
+  Flow flow;
 };
 
 /// The row of an op; throws ERR_INVALID_ARGUMENT that lists the ops there are.

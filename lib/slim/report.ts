@@ -1,0 +1,55 @@
+/** A figure before and after a cut. */
+export interface Change {
+  before: number
+  after: number
+}
+
+/** What a cut did to one layer that has channels: a convolution, linear layer, batch-norm or selection. */
+export interface LayerReport {
+  /** The layer's name in the network that was cut. */
+  name: string
+  op: string
+  /** Output channels. */
+  channels: Change
+  parameters: Change
+  /** Multiply-accumulates of one forward pass at the report's input shapes. */
+  macs: Change
+}
+
+/** What `slim.prune` did. */
+export interface PruneReport {
+  strategy: 'select' | 'group'
+  /** The share of channels that was asked for, or that the target led to. */
+  ratio: number
+  /** Channels whose score is not above it went. */
+  threshold: number
+  /** Input shapes of the MACs: `{ image: [1, 3, 32, 32] }`. */
+  inputs: Record<string, number[]>
+  layers: LayerReport[]
+  channels: Change
+  parameters: Change
+  macs: Change
+  /** |gamma| of every batch-norm before the cut, by its name. */
+  gammas: Record<string, number[]>
+  /** What is odd but no error: a layer kept alive by `keepAtLeast`, a batch-norm that could not be cut. */
+  warnings: string[]
+}
+
+/** One stage of `slim`, once it is over. */
+export interface StageReport {
+  stage: 'start' | 'train' | 'prune' | 'finetune'
+  /** 1 for the first pass. */
+  pass: number
+  /** Share of the test images whose class is right, 0..1; null without `test`. */
+  accuracy: number | null
+  /** Mean cross-entropy over the test images; null without `test`. */
+  loss: number | null
+  parameters: number
+  macs: number
+  seconds: number
+}
+
+/** What `slim` did: its cut (all passes together) and its stages in order. */
+export interface SlimReport extends PruneReport {
+  stages: StageReport[]
+}
