@@ -3,6 +3,7 @@ import os from 'node:os'
 import path from 'node:path'
 import nodeGypBuild from 'node-gyp-build'
 import { type ErrorCode, TorchvidError } from './errors.ts'
+import type { GraphNode } from './graph/types.ts'
 import { type LibTorch, locateLibTorch } from './libtorch/locate.ts'
 import { packageRoot } from './libtorch/package.ts'
 import { libraryNames } from './libtorch/platform.ts'
@@ -15,6 +16,7 @@ import type { RawImage, TensorData } from './types.ts'
 export interface Native {
   createNetwork(graph: object, options: { seed: number; device: string }): Promise<NativeNetwork>
   train(network: NativeNetwork, settings: NativeTraining, onRecords: (records: NativeRecord[]) => void): NativeJob
+  prune(network: NativeNetwork, settings: NativePruning): Promise<NativePruned>
   segment(
     networks: NativeNetwork[],
     ids: number[],
@@ -39,6 +41,7 @@ export interface Native {
 export const nativeFunctions: readonly (keyof Native)[] = [
   'createNetwork',
   'train',
+  'prune',
   'segment',
   'readTensor',
   'classBalancedCrossEntropy',
@@ -91,6 +94,34 @@ export interface NativeLayer {
   macs: number
   /** Bytes of its output. */
   activationBytes: number
+}
+
+/** One cut, in the surgeon's terms. */
+export interface NativePruning {
+  strategy: 'select' | 'group'
+  ratio: number
+  target: { macs?: number; parameters?: number }
+  fold: boolean
+  keepAtLeast: number
+  roundTo: number
+  /** At which MACs are counted. */
+  shapes: Record<string, number[]>
+}
+
+/** What a cut gives: a network and its graph's nodes, and what was done. */
+export interface NativePruned {
+  network: NativeNetwork
+  nodes: GraphNode[]
+  outputs: Record<string, string>
+  ratio: number
+  threshold: number
+  kept: Record<string, number[]>
+  /** Of every layer: its output channels that are left. */
+  channels: Record<string, number[]>
+  gammas: Record<string, number[]>
+  before: NativeLayer[]
+  after: NativeLayer[]
+  warnings: string[]
 }
 
 /** Element types of tensors in files, as safetensors names them. */

@@ -11,6 +11,8 @@ export interface LayerReport {
   op: string
   /** Output channels. */
   channels: Change
+  /** The output channels that are left, by their places before the cut. */
+  kept: number[]
   parameters: Change
   /** Multiply-accumulates of one forward pass at the report's input shapes. */
   macs: Change

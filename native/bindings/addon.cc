@@ -3,6 +3,7 @@
 #include "bindings/env_state.h"
 #include "bindings/functions.h"
 #include "bindings/network.h"
+#include "bindings/surgery.h"
 #include "bindings/train.h"
 
 namespace {
@@ -11,6 +12,7 @@ Napi::Object Initialise(Napi::Env env, Napi::Object exports) {
   torchvid::EnvState::Install(env);
   torchvid::NetworkWrap::Register(env, exports);
   torchvid::RegisterTrain(env, exports);
+  torchvid::RegisterSurgery(env, exports);
   torchvid::RegisterFunctions(env, exports);
   return exports;
 }

@@ -27,6 +27,9 @@ at::Tensor ImageFrom(const Napi::Value& value, const std::string& what);
 /// Bytes (H, W) from { data, width, height }.
 Mask MaskFrom(const Napi::Value& value, const std::string& what);
 
+/// Shapes by name, sizes of at least 1.
+ShapeMap ShapesFrom(const Napi::Value& value);
+
 std::string TextFrom(const Napi::Value& value, const std::string& what);
 double NumberFrom(const Napi::Value& value, const std::string& what);
 int64_t IntegerFrom(const Napi::Value& value, const std::string& what);
@@ -40,6 +43,9 @@ at::Device DeviceFrom(const Napi::Value& value);
 /// { data, shape }; half and bfloat16 become float.
 Napi::Object TensorTo(Napi::Env env, const at::Tensor& tensor);
 Napi::Array ShapeTo(Napi::Env env, at::IntArrayRef shape);
+Napi::Array SummaryTo(Napi::Env env, const std::vector<LayerSummary>& summary);
+/// A graph's nodes as plain JSON.
+Napi::Array NodesTo(Napi::Env env, const Graph& graph);
 /// The bytes of a CPU tensor as a typed array of its type.
 Napi::Value DataTo(Napi::Env env, const at::Tensor& tensor);
 

@@ -114,34 +114,10 @@ Napi::Value NetworkWrap::Forward(const Napi::CallbackInfo& info) {
 Napi::Value NetworkWrap::Summary(const Napi::CallbackInfo& info) {
   return Guarded(info, [&]() -> Napi::Value {
     const auto network = Alive();
-    const auto given = ObjectFrom(info[0], "shapes");
-    const auto names = given.GetPropertyNames();
-    std::map<std::string, std::vector<int64_t>> shapes;
-    for (uint32_t i = 0; i < names.Length(); ++i) {
-      const auto name = names.Get(i).ToString().Utf8Value();
-      const auto sizes = ArrayFrom(given.Get(name), "shape of '" + name + "'");
-      for (uint32_t d = 0; d < sizes.Length(); ++d)
-        shapes[name].push_back(IntegerFrom(sizes.Get(d), "shape of '" + name + "'"));
-      for (const auto size : shapes[name]) {
-        if (size < 1) throw ShapeError("shape of '" + name + "': sizes are at least 1.");
-      }
-    }
+    const auto shapes = ShapesFrom(info[0]);
     return EnvState::Of(info.Env())->Promise(info.Env(), [=]() -> ToJs {
       auto summary = network->Summarise(shapes);
-      return [summary = std::move(summary)](Napi::Env env) {
-        auto rows = Napi::Array::New(env, summary.size());
-        for (uint32_t i = 0; i < summary.size(); ++i) {
-          auto row = Napi::Object::New(env);
-          row.Set("name", summary[i].name);
-          row.Set("op", summary[i].op);
-          row.Set("shape", ShapeTo(env, summary[i].output_shape));
-          row.Set("parameters", static_cast<double>(summary[i].parameters));
-          row.Set("macs", static_cast<double>(summary[i].macs));
-          row.Set("activationBytes", static_cast<double>(summary[i].activation_bytes));
-          rows.Set(i, row);
-        }
-        return rows;
-      };
+      return [summary = std::move(summary)](Napi::Env env) { return SummaryTo(env, summary); };
     });
   });
 }

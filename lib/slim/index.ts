@@ -1,0 +1,3 @@
+import { prune } from './prune.ts'
+
+export const slim = { prune }

@@ -1,0 +1,88 @@
+#include "core/surgery/choose.h"
+
+#include <algorithm>
+#include <limits>
+
+namespace torchvid {
+
+namespace {
+
+constexpr double kNever = std::numeric_limits<double>::infinity();
+
+}  // namespace
+
+Choice::Choice(const Graph& graph, const ChannelGroups& groups,
+               const std::map<size_t, std::vector<double>>& gammas, PruneStrategy strategy)
+    : scores_(groups.count(), kNever) {
+  std::map<size_t, Layer> layers;
+  for (size_t group = 0; group < groups.count(); ++group) {
+    const auto& members = groups.gammas(static_cast<int>(group));
+    if (members.empty()) continue;
+    double greatest = 0;
+    double sum = 0;
+    for (const auto& [node, channel] : members) {
+      const double gamma = gammas.at(node)[static_cast<size_t>(channel)];
+      greatest = std::max(greatest, gamma);
+      sum += gamma;
+      auto& layer = layers[node];
+      layer.name = graph.nodes[node].name;
+      ++layer.whole;
+      if (groups.locked(static_cast<int>(group))) continue;
+      if (layer.width[static_cast<int>(group)]++ == 0) layer.groups.push_back(static_cast<int>(group));
+    }
+    if (groups.locked(static_cast<int>(group))) continue;
+    scores_[group] =
+        strategy == PruneStrategy::kSelect ? greatest : sum / static_cast<double>(members.size());
+    sorted_.push_back(scores_[group]);
+  }
+  std::sort(sorted_.begin(), sorted_.end());
+  for (auto& [node, layer] : layers) {
+    std::stable_sort(layer.groups.begin(), layer.groups.end(), [&](int a, int b) {
+      return scores_[static_cast<size_t>(a)] > scores_[static_cast<size_t>(b)];
+    });
+    layers_.push_back(std::move(layer));
+  }
+}
+
+double Choice::Threshold(double ratio) const {
+  if (sorted_.empty() || ratio <= 0) return -1;
+  const auto place = static_cast<size_t>(static_cast<double>(sorted_.size()) * ratio);
+  return sorted_[std::min(place, sorted_.size() - 1)];
+}
+
+int64_t Choice::Width(const Layer& layer, const std::vector<bool>& removed) {
+  int64_t width = layer.whole;
+  for (const auto& [group, channels] : layer.width) {
+    if (removed[static_cast<size_t>(group)]) width -= channels;
+  }
+  return width;
+}
+
+void Choice::Restore(const Layer& layer, int64_t at_least, int64_t multiple, std::vector<bool>* removed) {
+  auto width = Width(layer, *removed);
+  for (const auto group : layer.groups) {
+    if (width >= std::min(at_least, layer.whole) && (width % multiple == 0 || width == layer.whole)) return;
+    if (!(*removed)[static_cast<size_t>(group)]) continue;
+    (*removed)[static_cast<size_t>(group)] = false;
+    width += layer.width.at(group);
+  }
+}
+
+std::vector<bool> Choice::Removed(double threshold, int64_t keep_at_least, int64_t round_to,
+                                  std::vector<std::string>* rescued) const {
+  std::vector<bool> removed(scores_.size());
+  for (size_t group = 0; group < scores_.size(); ++group) removed[group] = scores_[group] <= threshold;
+  for (const auto& layer : layers_) {
+    if (Width(layer, removed) >= std::min(keep_at_least, layer.whole)) continue;
+    if (rescued != nullptr) rescued->push_back(layer.name);
+    Restore(layer, keep_at_least, 1, &removed);
+  }
+  // What comes back for one layer widens those tied to it: again until nothing moves.
+  for (auto before = std::vector<bool>(); before != removed;) {
+    before = removed;
+    for (const auto& layer : layers_) Restore(layer, keep_at_least, round_to, &removed);
+  }
+  return removed;
+}
+
+}  // namespace torchvid

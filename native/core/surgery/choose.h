@@ -1,0 +1,47 @@
+#pragma once
+
+#include <map>
+#include <string>
+#include <vector>
+
+#include "core/surgery/channel_groups.h"
+
+namespace torchvid {
+
+/// The group scores of a network, and the choice of those that go.
+class Choice {
+ public:
+  /// `gammas`: |gamma| of every batch-norm, by its place among the nodes. A group of several scale factors
+  /// scores their greatest (kSelect) or their mean (kGroup).
+  Choice(const Graph& graph, const ChannelGroups& groups, const std::map<size_t, std::vector<double>>& gammas,
+         PruneStrategy strategy);
+
+  /// Groups that may go.
+  int64_t candidates() const { return static_cast<int64_t>(sorted_.size()); }
+
+  /// The score in place int(candidates * ratio) of all, in rising order: what is not above it goes.
+  double Threshold(double ratio) const;
+
+  /// Marks the groups whose score is not above `threshold`, less those that the floor `keep_at_least` or
+  /// rounding up to a multiple of `round_to` keeps: the strongest of each batch-norm come back first. Adds to
+  /// `rescued` the batch-norms that the floor held, when it is given.
+  std::vector<bool> Removed(double threshold, int64_t keep_at_least, int64_t round_to,
+                            std::vector<std::string>* rescued) const;
+
+ private:
+  /// The scored groups a batch-norm speaks for, strongest first, and how many channels of its own each has.
+  struct Layer {
+    std::string name;
+    std::vector<int> groups;
+    std::map<int, int64_t> width;
+    int64_t whole;  // channels in all
+  };
+  static int64_t Width(const Layer& layer, const std::vector<bool>& removed);
+  static void Restore(const Layer& layer, int64_t at_least, int64_t multiple, std::vector<bool>* removed);
+
+  std::vector<double> scores_;  // per group; infinite: not to be removed
+  std::vector<double> sorted_;
+  std::vector<Layer> layers_;
+};
+
+}  // namespace torchvid
