@@ -15,7 +15,12 @@ import type { RawImage, TensorData } from './types.ts'
  */
 export interface Native {
   createNetwork(graph: object, options: { seed: number; device: string }): Promise<NativeNetwork>
-  train(network: NativeNetwork, settings: NativeTraining, onRecords: (records: NativeRecord[]) => void): NativeJob
+  train(
+    network: NativeNetwork,
+    settings: NativeTraining,
+    onRecords: (records: NativeRecord[]) => void,
+  ): NativeJob<NativeNetwork>
+  evaluate(network: NativeNetwork, source: NativeImages, output: string): NativeJob<NativeEvaluation>
   prune(network: NativeNetwork, settings: NativePruning): Promise<NativePruned>
   segment(
     networks: NativeNetwork[],
@@ -41,6 +46,7 @@ export interface Native {
 export const nativeFunctions: readonly (keyof Native)[] = [
   'createNetwork',
   'train',
+  'evaluate',
   'prune',
   'segment',
   'readTensor',
@@ -153,7 +159,7 @@ export interface NativeMask {
 export interface NativeTraining {
   passes: number
   accumulate: number
-  schedule: 'constant' | 'cosine'
+  schedule: NativeSchedule
   bfloat16: boolean
   seed: number
   device: string
@@ -163,30 +169,75 @@ export interface NativeTraining {
     nesterov: boolean
     groups: { pattern: string; learningRate: number; weightDecay: number }[]
   }
-  source: {
-    image: RawImage
-    mask: NativeMask
-    pixels: NativePixels
-    maxSize: number
-    augment: { flip: number; rotation: number; scale: [number, number] } | null
-  }
-  objective: { outputs: Record<string, number>; reduction: 'sum' | 'mean' }
+  source: NativeOneShot | NativeImages
+  objective: NativeObjective
+  /** Adds `strength * sign(value)` to the gradients of these parameters. */
+  sparsity?: { parameters: string[]; strength: number }
+  /** Channels (rows of dimension 0) of parameters that are set to 0 and stay so: those whose `keep` is 0. */
+  held?: { name: string; keep: TensorData }[]
   checkpoint?: { path: string; every: number; metadata: Record<string, string> }
   resume?: { path: string; step: number; tensors: ({ name: string } & NativeTensorRow)[] }
 }
+
+/** The learning rate over a run; `milestones` count passes, and at each the rate is multiplied by `factor`. */
+export type NativeSchedule =
+  | { kind: 'constant' }
+  | { kind: 'cosine' }
+  | { kind: 'steps'; milestones: number[]; factor: number }
+
+/** One picture and its mask, over and over (OSVOS). */
+export interface NativeOneShot {
+  kind: 'oneShot'
+  image: RawImage
+  mask: NativeMask
+  pixels: NativePixels
+  maxSize: number
+  augment: { flip: number; rotation: number; scale: [number, number] } | null
+}
+
+/** Batches from a set of images: bytes (N, C, H, W), which become (byte / 255 - mean) / std. */
+export interface NativeImages {
+  kind: 'images'
+  images: TensorData
+  labels: TensorData
+  /** Per channel. */
+  mean: number[]
+  std: number[]
+  batchSize: number
+  shuffle: boolean
+  augment: { pad: number; flip: number } | null
+  /** The network's input, and whether it takes (N, C * H * W). */
+  input: string
+  flat: boolean
+}
+
+/** What is minimised. */
+export type NativeObjective =
+  | { kind: 'classBalanced'; outputs: Record<string, number>; reduction: 'sum' | 'mean' }
+  | { kind: 'crossEntropy'; output: string }
+  | { kind: 'imitate'; teacher: NativeNetwork; outputs: Record<string, number> }
 
 /** What the trainer reports of one pass. */
 export interface NativeRecord {
   step: number
   loss: number
   losses: Record<string, number>
+  /** Of a classification: the share of the batch whose class is right. */
+  accuracy?: number
   learningRate: number
   seconds: number
 }
 
-/** A training under way. */
-export interface NativeJob {
-  promise: Promise<NativeNetwork>
+/** How a classifier does on a set of images; `loss` is the mean cross-entropy. */
+export interface NativeEvaluation {
+  correct: number
+  images: number
+  loss: number
+}
+
+/** A job of many steps under way. */
+export interface NativeJob<T> {
+  promise: Promise<T>
   abort(): void
 }
 

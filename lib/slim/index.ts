@@ -1,3 +1,4 @@
+import { load } from './load.ts'
 import { prune } from './prune.ts'
 
-export const slim = { prune }
+export const slim = { load, prune }

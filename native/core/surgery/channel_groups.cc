@@ -114,8 +114,11 @@ class Walk {
         return ConcatOutput(node);
       case Flow::kSelect: {
         const auto& picked = indexes_.at(node.name);
-        // With kSelect what is picked is cut on its own, and the stream before it stays.
-        if (strategy_ == PruneStrategy::kSelect) return Fresh(static_cast<int64_t>(picked.size()));
+        if (strategy_ == PruneStrategy::kSelect) {
+          // What is picked is cut on its own, and the stream before it stays.
+          Lock(first);
+          return Fresh(static_cast<int64_t>(picked.size()));
+        }
         Ids ids;
         for (const auto channel : picked) ids.push_back(first[static_cast<size_t>(channel)]);
         return ids;

@@ -14,9 +14,10 @@ constexpr double kNever = std::numeric_limits<double>::infinity();
 Choice::Choice(const Graph& graph, const ChannelGroups& groups,
                const std::map<size_t, std::vector<double>>& gammas, PruneStrategy strategy)
     : scores_(groups.count(), kNever) {
-  std::map<size_t, Layer> layers;
-  for (size_t group = 0; group < groups.count(); ++group) {
-    const auto& members = groups.gammas(static_cast<int>(group));
+  std::map<size_t, Layer> norms;
+  for (size_t i = 0; i < groups.count(); ++i) {
+    const auto group = static_cast<int>(i);
+    const auto& members = groups.gammas(group);
     if (members.empty()) continue;
     double greatest = 0;
     double sum = 0;
@@ -24,24 +25,38 @@ Choice::Choice(const Graph& graph, const ChannelGroups& groups,
       const double gamma = gammas.at(node)[static_cast<size_t>(channel)];
       greatest = std::max(greatest, gamma);
       sum += gamma;
-      auto& layer = layers[node];
-      layer.name = graph.nodes[node].name;
-      ++layer.whole;
-      if (groups.locked(static_cast<int>(group))) continue;
-      if (layer.width[static_cast<int>(group)]++ == 0) layer.groups.push_back(static_cast<int>(group));
     }
-    if (groups.locked(static_cast<int>(group))) continue;
-    scores_[group] =
-        strategy == PruneStrategy::kSelect ? greatest : sum / static_cast<double>(members.size());
-    sorted_.push_back(scores_[group]);
+    if (!groups.locked(group)) {
+      scores_[i] = strategy == PruneStrategy::kSelect ? greatest : sum / static_cast<double>(members.size());
+      sorted_.push_back(scores_[i]);
+    }
+    for (const auto& [node, channel] : members) Add(group, &norms[node]);
   }
   std::sort(sorted_.begin(), sorted_.end());
-  for (auto& [node, layer] : layers) {
-    std::stable_sort(layer.groups.begin(), layer.groups.end(), [&](int a, int b) {
-      return scores_[static_cast<size_t>(a)] > scores_[static_cast<size_t>(b)];
-    });
-    layers_.push_back(std::move(layer));
+  // Batch-norms first: where their floor holds, most others' does.
+  for (auto& [node, layer] : norms) AddLayer(graph.nodes[node].name, std::move(layer));
+  for (const auto& node : graph.nodes) {
+    const auto flow = FindOp(node).flow;
+    if (flow != Flow::kFresh && flow != Flow::kSelect) continue;
+    Layer layer;
+    for (const auto group : groups.of(node.name)) Add(group, &layer);
+    AddLayer(node.name, std::move(layer));
   }
+}
+
+void Choice::Add(int group, Layer* layer) const {
+  ++layer->whole;
+  if (scores_[static_cast<size_t>(group)] == kNever) return;
+  if (layer->width[group]++ == 0) layer->groups.push_back(group);
+}
+
+void Choice::AddLayer(const std::string& name, Layer layer) {
+  if (layer.groups.empty()) return;
+  layer.name = name;
+  std::stable_sort(layer.groups.begin(), layer.groups.end(), [&](int a, int b) {
+    return scores_[static_cast<size_t>(a)] > scores_[static_cast<size_t>(b)];
+  });
+  layers_.push_back(std::move(layer));
 }
 
 double Choice::Threshold(double ratio) const {

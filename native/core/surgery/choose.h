@@ -24,18 +24,20 @@ class Choice {
 
   /// Marks the groups whose score is not above `threshold`, less those that the floor `keep_at_least` or
   /// rounding up to a multiple of `round_to` keeps: the strongest of each batch-norm come back first. Adds to
-  /// `rescued` the batch-norms that the floor held, when it is given.
+  /// `rescued` the layers that the floor held, when it is given.
   std::vector<bool> Removed(double threshold, int64_t keep_at_least, int64_t round_to,
                             std::vector<std::string>* rescued) const;
 
  private:
-  /// The scored groups a batch-norm speaks for, strongest first, and how many channels of its own each has.
+  /// The scored groups of a layer's output, strongest first, and how many channels of its own each has.
   struct Layer {
     std::string name;
     std::vector<int> groups;
     std::map<int, int64_t> width;
-    int64_t whole;  // channels in all
+    int64_t whole = 0;  // channels in all
   };
+  void Add(int group, Layer* layer) const;
+  void AddLayer(const std::string& name, Layer layer);
   static int64_t Width(const Layer& layer, const std::vector<bool>& removed);
   static void Restore(const Layer& layer, int64_t at_least, int64_t multiple, std::vector<bool>* removed);
 

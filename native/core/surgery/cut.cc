@@ -150,14 +150,12 @@ std::set<int> Absorb(const Graph& graph, const TensorMap& weights, const Channel
     if (!ReadsAll(node) || groups.opaque(node.name)) continue;
     bool exact = true;
     const auto lost = LostShift(node, weights, channels, removed, moments.at(node.inputs[0]), &exact);
-    if (!lost.defined()) continue;
-    if (!exact) {
-      for (size_t i = 0; i < channels.size(); ++i) {
-        const auto& moment = moments.at(node.inputs[0])[i];
-        if (removed[static_cast<size_t>(channels[i])] && moment.known && moment.mean != 0)
-          inexact.insert(channels[i]);
-      }
+    for (size_t i = 0; i < channels.size(); ++i) {
+      const auto& moment = moments.at(node.inputs[0])[i];
+      const bool nearly = !moment.known || (!exact && moment.mean != 0);
+      if (removed[static_cast<size_t>(channels[i])] && nearly) inexact.insert(channels[i]);
     }
+    if (!lost.defined()) continue;
     const auto& weight = weights.at(node.name + ".weight");
     const auto shift = Gathered(lost.to(weight.options()), 0, kept.at(node.name));
     if (const auto bias = tensors->find(node.name + ".bias"); bias != tensors->end()) {

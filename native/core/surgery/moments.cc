@@ -45,17 +45,31 @@ at::Tensor KernelSums(const at::Tensor& weight) {
   return w.dim() > 2 ? w.flatten(2).sum(2) : w;
 }
 
+/// True when a layer pads with zeros, where a constant input is no constant any more.
+bool PadsZeros(const Node& node) {
+  if (node.op == "linear" || node.op == "globalAveragePool") return false;
+  AttributeReader attributes(node);
+  const auto rank = attributes.RequiredList("kernel").size();
+  if (attributes.IsText("padding")) return attributes.RequiredList("kernel") != std::vector<int64_t>(rank, 1);
+  return attributes.List("padding", rank, 0) != std::vector<int64_t>(rank, 0) || node.op == "convTranspose";
+}
+
 class Follower {
  public:
-  Follower(const TensorMap& weights, const ChannelGroups& groups, bool fold)
-      : weights_(weights), groups_(groups), fold_(fold) {}
+  Follower(const TensorMap& weights, const ChannelGroups& groups, PruneStrategy strategy, bool fold)
+      : weights_(weights),
+        groups_(groups),
+        fold_(fold),
+        zero_sources_(!fold && strategy == PruneStrategy::kGroup) {}
 
   std::vector<Moment> Output(const Node& node, const Moments& values) const {
     const auto width = groups_.of(node.name).size();
     const auto& x = values.at(node.inputs[0]);
     switch (FindOp(node).flow) {
       case Flow::kFresh:
-        return Depthwise(node, x.size()) ? DepthwiseOutput(node, x) : std::vector<Moment>(width);
+        // What a group cut takes out of a sum counts as zero where it is made; a selection leaves it alone.
+        return Depthwise(node, x.size()) ? DepthwiseOutput(node, x)
+                                         : std::vector<Moment>(width, Moment{0, 0, zero_sources_});
       case Flow::kSame:
         return SameOutput(node, values, width);
       case Flow::kFirst:
@@ -86,6 +100,9 @@ class Follower {
     return node.op != "linear" && in > 1 && static_cast<size_t>(IntegerOf(node, "groups", 1)) == in;
   }
 
+  /// Without fold everything must be exact, and zero padding makes a constant differ at the borders.
+  bool Blurred(const Node& node, const Moment& in) const { return !fold_ && in.mean != 0 && PadsZeros(node); }
+
   std::vector<Moment> DepthwiseOutput(const Node& node, const std::vector<Moment>& x) const {
     const auto sums = Doubles(KernelSums(weights_.at(node.name + ".weight")));
     const auto bias = weights_.find(node.name + ".bias");
@@ -93,7 +110,7 @@ class Follower {
     std::vector<Moment> out;
     for (size_t i = 0; i < sums.size(); ++i) {
       const auto& in = x[i / (sums.size() / x.size())];
-      out.push_back({in.mean * sums[i] + shift[i], 0, in.known});
+      out.push_back({in.mean * sums[i] + shift[i], 0, in.known && !Blurred(node, in)});
     }
     return out;
   }
@@ -111,7 +128,7 @@ class Follower {
       else if (node.op == "sigmoid")
         out.push_back({1 / (1 + std::exp(-moment.mean)), 0, moment.known});
       else if (node.op == "averagePool" || node.op == "globalAveragePool")
-        out.push_back({moment.mean, 0, moment.known});
+        out.push_back({moment.mean, 0, moment.known && !Blurred(node, moment)});
       else
         out.push_back(moment);
     }
@@ -145,17 +162,22 @@ class Follower {
     for (const auto& input : node.inputs) {
       const auto& x = values.at(input);
       for (size_t i = 0; i < width; ++i) {
-        const auto& moment = x[std::min(i, x.size() - 1)];
-        if (sum) {
-          out[i].mean += moment.mean;
-          out[i].deviation = std::hypot(out[i].deviation, moment.deviation);
-        } else {
-          out[i].mean *= moment.mean;
-        }
-        out[i].known = out[i].known && moment.known;
+        // What is broadcast over the channels stays, whatever channel goes: it is not known.
+        const auto moment = x.size() == width ? x[i] : Moment{};
+        out[i] = sum ? Sum(out[i], moment) : Product(out[i], moment);
       }
     }
     return out;
+  }
+
+  static Moment Sum(const Moment& a, const Moment& b) {
+    return {a.mean + b.mean, std::hypot(a.deviation, b.deviation), a.known && b.known};
+  }
+
+  static Moment Product(const Moment& a, const Moment& b) {
+    const auto is_zero = [](const Moment& x) { return x.known && x.mean == 0 && x.deviation == 0; };
+    if (is_zero(a) || is_zero(b)) return {0, 0, true};
+    return {a.mean * b.mean, 0, a.known && b.known};
   }
 
   static std::vector<Moment> Joined(const Node& node, const Moments& values, size_t width) {
@@ -180,22 +202,15 @@ class Follower {
   const TensorMap& weights_;
   const ChannelGroups& groups_;
   bool fold_;
+  bool zero_sources_;
 };
-
-/// True when a convolution pads with zeros, where a constant input is no constant any more.
-bool PadsZeros(const Node& node) {
-  if (node.op == "linear") return false;
-  AttributeReader attributes(node);
-  const auto rank = attributes.RequiredList("kernel").size();
-  if (attributes.IsText("padding")) return attributes.RequiredList("kernel") != std::vector<int64_t>(rank, 1);
-  return attributes.List("padding", rank, 0) != std::vector<int64_t>(rank, 0) || node.op == "convTranspose";
-}
 
 }  // namespace
 
-Moments FollowRemoved(const Graph& graph, const TensorMap& weights, const ChannelGroups& groups, bool fold) {
+Moments FollowRemoved(const Graph& graph, const TensorMap& weights, const ChannelGroups& groups,
+                      PruneStrategy strategy, bool fold) {
   Moments values;
-  const Follower follower(weights, groups, fold);
+  const Follower follower(weights, groups, strategy, fold);
   for (const auto& input : graph.inputs) values[input.name].resize(groups.of(input.name).size());
   for (const auto& node : graph.nodes) values[node.name] = follower.Output(node, values);
   return values;

@@ -24,7 +24,8 @@ using Moments = std::map<std::string, std::vector<Moment>>;
 /// activations have the means that follow from it (for gamma 0: relu(beta)); without, scale and shift of a
 /// removed channel count as zero (Liu et al. 2017), and whatever is not zero later comes from biases and
 /// sigmoids on the way. What is said of channels that stay is of no use.
-Moments FollowRemoved(const Graph& graph, const TensorMap& weights, const ChannelGroups& groups, bool fold);
+Moments FollowRemoved(const Graph& graph, const TensorMap& weights, const ChannelGroups& groups,
+                      PruneStrategy strategy, bool fold);
 
 /// What a layer's outputs lose when its removed inputs are left out: per output channel the sum over removed
 /// input channels of mean times the kernel's sum. Empty when nothing is lost. `exact` is set to false when

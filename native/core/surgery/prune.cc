@@ -46,7 +46,7 @@ class Surgeon {
           std::string(settings.strategy == PruneStrategy::kSelect ? " or a sum (strategy 'group' cuts sums)."
                                                                   : "."));
     }
-    moments_ = FollowRemoved(graph_, weights_, *groups_, settings.fold);
+    moments_ = FollowRemoved(graph_, weights_, *groups_, settings.strategy, settings.fold);
   }
 
   std::vector<double> Gammas(const std::string& batch_norm) const {
@@ -81,9 +81,9 @@ class Surgeon {
         choice_->Removed(choice_->Threshold(ratio), settings_.keep_at_least, settings_.round_to, &rescued);
     for (const auto& name : rescued) {
       std::ostringstream text;
-      text << "Every scale of batch-norm '" << name << "' but a few is at or below the threshold "
-           << result.threshold << ": its strongest " << settings_.keep_at_least
-           << " channels were kept (keepAtLeast).";
+      text << "Layer '" << name << "' would have fewer than " << settings_.keep_at_least
+           << " channels above the threshold " << result.threshold
+           << ": its strongest were kept (keepAtLeast).";
       result.warnings.push_back(text.str());
     }
     Kept kept = KeptChannels(graph_, *groups_, removed);

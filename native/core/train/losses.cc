@@ -14,4 +14,8 @@ at::Tensor ClassBalancedCrossEntropy(const at::Tensor& logits, const at::Tensor&
   return loss / (reduction == Reduction::kMean ? total : static_cast<double>(logits.size(0)));
 }
 
+int64_t CorrectClasses(const at::Tensor& logits, const at::Tensor& labels) {
+  return logits.detach().argmax(1).eq(labels).sum().item<int64_t>();
+}
+
 }  // namespace torchvid

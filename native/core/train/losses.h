@@ -16,4 +16,7 @@ enum class Reduction {
 /// scalar.
 at::Tensor ClassBalancedCrossEntropy(const at::Tensor& logits, const at::Tensor& labels, Reduction reduction);
 
+/// How many rows of `logits` (N, classes) are largest at their label; of equal ones the first counts.
+int64_t CorrectClasses(const at::Tensor& logits, const at::Tensor& labels);
+
 }  // namespace torchvid

@@ -1,20 +1,67 @@
 #include "core/train/objective.h"
 
+#include <c10/core/GradMode.h>
+
+#include "core/error.h"
+
 namespace torchvid {
 
-std::vector<std::string> ClassBalancedObjective::Outputs() const {
+namespace {
+
+/// Keeps the imitation of a constant output finite.
+constexpr double kLeastVariance = 1e-12;
+
+std::vector<std::string> NamesOf(const OutputWeights& weights) {
   std::vector<std::string> names;
-  for (const auto& [name, weight] : weights_) names.push_back(name);
+  for (const auto& [name, weight] : weights) names.push_back(name);
   return names;
 }
 
-Loss ClassBalancedObjective::Compute(const TensorMap& outputs, const at::Tensor& target) const {
+/// Adds one output's share to `loss`.
+void AddPart(Loss* loss, const std::string& name, const at::Tensor& part, double weight) {
+  loss->parts.emplace_back(name, part.item<double>());
+  const auto weighted = weight == 1 ? part : part * weight;
+  loss->total = loss->total.defined() ? loss->total + weighted : weighted;
+}
+
+}  // namespace
+
+std::vector<std::string> ClassBalancedObjective::Outputs() const { return NamesOf(weights_); }
+
+Loss ClassBalancedObjective::Compute(const TensorMap& outputs, const Batch& batch) const {
+  Loss loss;
+  for (const auto& [name, weight] : weights_)
+    AddPart(&loss, name, ClassBalancedCrossEntropy(outputs.at(name), batch.target, reduction_), weight);
+  return loss;
+}
+
+Loss CrossEntropyObjective::Compute(const TensorMap& outputs, const Batch& batch) const {
+  const auto& logits = outputs.at(output_);
+  Loss loss;
+  AddPart(&loss, "crossEntropy", at::cross_entropy_loss(logits, batch.target), 1);
+  loss.accuracy =
+      static_cast<double>(CorrectClasses(logits, batch.target)) / static_cast<double>(batch.target.size(0));
+  return loss;
+}
+
+std::vector<std::string> ImitateObjective::Outputs() const { return NamesOf(weights_); }
+
+Loss ImitateObjective::Compute(const TensorMap& outputs, const Batch& batch) const {
+  TensorMap wanted;
+  {
+    c10::NoGradGuard no_grad;
+    wanted = teacher_->Forward(batch.inputs, NamesOf(weights_), {});
+  }
   Loss loss;
   for (const auto& [name, weight] : weights_) {
-    const auto part = ClassBalancedCrossEntropy(outputs.at(name), target, reduction_);
-    loss.parts.emplace_back(name, part.item<double>());
-    const auto weighted = weight == 1 ? part : part * weight;
-    loss.total = loss.total.defined() ? loss.total + weighted : weighted;
+    const auto target = wanted.at(name).to(at::kFloat);
+    const auto& output = outputs.at(name);
+    if (output.sizes() != target.sizes()) {
+      throw ShapeError("teacher: its output '" + name + "' has shape " + ShapeText(target.sizes()) +
+                       ", that of the network in training " + ShapeText(output.sizes()) + ".");
+    }
+    const auto variance = at::var(target, false).clamp_min(kLeastVariance);
+    AddPart(&loss, name, at::mse_loss(output, target) / variance, weight);
   }
   return loss;
 }

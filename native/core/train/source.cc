@@ -10,7 +10,7 @@ OneShotSource::OneShotSource(const at::Tensor& rgb, const at::Tensor& mask, cons
   mask_ = MaskToNetwork(mask, size, device);
 }
 
-Batch OneShotSource::Next(const at::Generator& generator) {
+Batch OneShotSource::Next(int64_t, const at::Generator& generator) {
   if (!augment_) return {{{"image", image_}}, mask_};
   auto [image, mask] = ApplyAugment(*augment_, image_, mask_, generator);
   return {{{"image", image}}, mask};

@@ -13,11 +13,13 @@ struct Batch {
   at::Tensor target;
 };
 
-/// Where a trainer's batches come from. All randomness is drawn from the generator it is given.
+/// Where a trainer's batches come from.
 class Source {
  public:
   virtual ~Source() = default;
-  virtual Batch Next(const at::Generator& generator) = 0;
+  /// The batch of a pass, 0 for the first. Randomness is drawn from `generator`, whose state the trainer's
+  /// checkpoints hold, or follows from the source's own seed and `pass` alone.
+  virtual Batch Next(int64_t pass, const at::Generator& generator) = 0;
 };
 
 /// One picture and its mask, over and over, each time augmented anew (OSVOS online training).
@@ -26,7 +28,7 @@ class OneShotSource : public Source {
   /// `rgb` bytes (H, W, 3), `mask` bytes (H, W); the longer side is at most `max_size` (0: as it is).
   OneShotSource(const at::Tensor& rgb, const at::Tensor& mask, const PixelFormat& format, int64_t max_size,
                 std::optional<Augment> augment, at::Device device);
-  Batch Next(const at::Generator& generator) override;
+  Batch Next(int64_t pass, const at::Generator& generator) override;
 
  private:
   at::Tensor image_;

@@ -4,6 +4,7 @@
 #include <ATen/autocast_mode.h>
 #include <c10/core/GradMode.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cmath>
 #include <numbers>
@@ -46,7 +47,11 @@ Trainer::Trainer(std::shared_ptr<Network> network, std::unique_ptr<Source> sourc
       objective_(std::move(objective)),
       settings_(std::move(settings)),
       optimizer_(*network_, settings_.optimizer),
-      generator_(at::make_generator<at::CPUGeneratorImpl>(settings_.seed)) {}
+      held_(*network_, settings_.held),
+      generator_(at::make_generator<at::CPUGeneratorImpl>(settings_.seed)) {
+  if (settings_.sparsity > 0) penalty_ = L1Penalty(*network_, settings_.sparse, settings_.sparsity);
+  held_.ClearValues();
+}
 
 Trainer::~Trainer() {
   for (const auto& [name, tensor] : optimizer_.parameters()) {
@@ -57,9 +62,21 @@ Trainer::~Trainer() {
 }
 
 double Trainer::RateFactor() const {
-  if (settings_.schedule == TrainerSettings::Schedule::kConstant) return 1;
-  const double progress = static_cast<double>(step_) / static_cast<double>(settings_.passes);
-  return (1 + std::cos(std::numbers::pi * progress)) / 2;
+  switch (settings_.schedule) {
+    case TrainerSettings::Schedule::kConstant:
+      return 1;
+    case TrainerSettings::Schedule::kCosine: {
+      const double progress = static_cast<double>(step_) / static_cast<double>(settings_.passes);
+      return (1 + std::cos(std::numbers::pi * progress)) / 2;
+    }
+    case TrainerSettings::Schedule::kSteps: {
+      const auto& milestones = settings_.milestones;
+      const auto passed = [&](int64_t milestone) { return step_ >= milestone; };
+      const auto count = std::count_if(milestones.begin(), milestones.end(), passed);
+      return std::pow(settings_.factor, static_cast<double>(count));
+    }
+  }
+  return 1;
 }
 
 double Trainer::BaseRate() const {
@@ -74,17 +91,18 @@ StepRecord Trainer::Step() {
   const double factor = RateFactor();
   StepRecord record;
   try {
-    const auto batch = source_->Next(generator_);
+    const auto batch = source_->Next(step_, generator_);
     c10::AutoGradMode gradients(true);
     Loss loss;
     {
       AutocastScope autocast(settings_.bfloat16, network_->device().type());
       auto outputs = network_->Forward(batch.inputs, objective_->Outputs(), {true, generator_});
       for (auto& [name, tensor] : outputs) tensor = tensor.to(at::kFloat);
-      loss = objective_->Compute(outputs, batch.target);
+      loss = objective_->Compute(outputs, batch);
     }
     record.loss = loss.total.item<double>();
     record.losses = std::move(loss.parts);
+    record.accuracy = loss.accuracy;
     if (!std::isfinite(record.loss)) {
       std::ostringstream message;
       message << "The loss became " << record.loss << " at step " << step_ + 1 << " of " << settings_.passes
@@ -97,11 +115,17 @@ StepRecord Trainer::Step() {
   }
   ++step_;
   // The last updates may stand on fewer passes than `accumulate`: a smaller step, but no pass is lost.
-  if (step_ % settings_.accumulate == 0 || done()) optimizer_.Step(factor);
+  if (step_ % settings_.accumulate == 0 || done()) Update(factor);
   record.step = step_;
   record.learning_rate = BaseRate() * factor;
   record.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   return record;
+}
+
+void Trainer::Update(double factor) {
+  penalty_.AddGradients();
+  held_.ClearGradients();
+  optimizer_.Step(factor);
 }
 
 std::vector<std::pair<std::string, at::Tensor>> Trainer::State() const {
@@ -131,6 +155,7 @@ void Trainer::Restore(const TensorMap& state, int64_t step) {
     if (saved == nullptr || saved->sizes() != entry.tensor.sizes()) throw mismatch(entry.name);
     entry.tensor.copy_(*saved);
   }
+  held_.ClearValues();
   TensorMap optimizer;
   const std::string prefix = "torchvid.optimizer.";
   for (const auto& [name, tensor] : state) {

@@ -1,10 +1,12 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "core/train/objective.h"
 #include "core/train/optimizer.h"
+#include "core/train/penalty.h"
 #include "core/train/source.h"
 
 namespace torchvid {
@@ -14,12 +16,19 @@ struct TrainerSettings {
   int64_t passes = 1;
   /// Passes whose averaged gradients make one update.
   int64_t accumulate = 1;
-  /// The learning rate over the run: constant, or falling to 0 along half a cosine.
-  enum class Schedule { kConstant, kCosine };
+  /// The learning rate over the run: constant, falling to 0 along half a cosine, or multiplied by `factor`
+  /// at each milestone (the number of passes before it).
+  enum class Schedule { kConstant, kCosine, kSteps };
   Schedule schedule = Schedule::kConstant;
+  std::vector<int64_t> milestones;
+  double factor = 0.1;
   bool bfloat16 = false;
   uint64_t seed = 0;
   OptimizerSettings optimizer;
+  /// L1 on these parameters' values.
+  std::vector<std::string> sparse;
+  double sparsity = 0;
+  std::vector<HeldChannels::Keep> held;
 };
 
 /// What one pass reports.
@@ -27,12 +36,13 @@ struct StepRecord {
   int64_t step = 0;  // 1 for the first
   double loss = 0;   // before this pass's update
   std::vector<std::pair<std::string, double>> losses;
-  double learning_rate = 0;  // of the first group that learns
+  std::optional<double> accuracy;  // of this pass's batch, 0..1
+  double learning_rate = 0;        // of the first group that learns
   double seconds = 0;
 };
 
-/// Source -> graph -> objective -> optimizer. One call of Step is one pass. Everything random comes from the
-/// seed.
+/// Source -> graph -> objective -> penalty -> optimizer. One call of Step is one pass. Everything random
+/// comes from the seed.
 class Trainer {
  public:
   Trainer(std::shared_ptr<Network> network, std::unique_ptr<Source> source,
@@ -52,7 +62,9 @@ class Trainer {
   void Restore(const TensorMap& state, int64_t step);
 
  private:
+  /// What the learning rates are multiplied by at this pass.
   double RateFactor() const;
+  void Update(double factor);
   double BaseRate() const;
 
   std::shared_ptr<Network> network_;
@@ -60,6 +72,8 @@ class Trainer {
   std::unique_ptr<Objective> objective_;
   TrainerSettings settings_;
   Optimizer optimizer_;
+  L1Penalty penalty_;
+  HeldChannels held_;
   at::Generator generator_;
   int64_t step_ = 0;
 };

@@ -1,0 +1,49 @@
+#pragma once
+
+#include <napi.h>
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "core/train/image_source.h"
+#include "core/train/trainer.h"
+#include "core/weights/tensor_file.h"
+
+namespace torchvid {
+
+/// Where and how often a training saves itself.
+struct Checkpoint {
+  std::string path;
+  int64_t every = 0;
+  std::map<std::string, std::string> metadata;
+};
+
+/// A saved training to go on from.
+struct Resume {
+  std::string path;
+  std::vector<std::pair<std::string, TensorRow>> tensors;
+  int64_t step = 0;
+};
+
+/// What train() was asked for, in C++ terms. The makers run on the engine thread.
+struct TrainRequest {
+  std::shared_ptr<Network> parent;
+  TrainerSettings trainer;
+  std::function<std::unique_ptr<Source>(at::Device)> make_source;
+  std::function<std::unique_ptr<Objective>()> make_objective;
+  std::optional<Checkpoint> checkpoint;
+  std::optional<Resume> resume;
+};
+
+/// From NativeTraining (lib/native.ts). Throws ERR_INVALID_ARGUMENT or ERR_SHAPE naming the setting.
+TrainRequest TrainRequestFrom(const Napi::Value& network, const Napi::Value& settings);
+
+/// The images and settings of a source of kind 'images'.
+std::pair<ImageSet, ImageSourceSettings> ImageSourceFrom(const Napi::Object& source);
+
+}  // namespace torchvid

@@ -1,0 +1,32 @@
+#include "core/train/evaluator.h"
+
+#include <c10/core/GradMode.h>
+
+#include "core/torch_error.h"
+#include "core/train/losses.h"
+
+namespace torchvid {
+
+Evaluator::Evaluator(std::shared_ptr<Network> network, std::unique_ptr<ImageSource> source,
+                     std::string output)
+    : network_(std::move(network)), source_(std::move(source)), output_(std::move(output)) {}
+
+void Evaluator::Step() {
+  c10::NoGradGuard no_grad;
+  try {
+    const auto batch = source_->Next(pass_, generator_);
+    const auto logits = network_->Forward(batch.inputs, {output_}, {}).at(output_).to(at::kDouble);
+    loss_ += at::cross_entropy_loss(logits, batch.target, {}, at::Reduction::Sum).item<double>();
+    correct_ += CorrectClasses(logits, batch.target);
+    images_ += batch.target.size(0);
+  } catch (const c10::Error& error) {
+    throw FromTorch(error, "Evaluating batch " + std::to_string(pass_ + 1), "ERR_SHAPE");
+  }
+  ++pass_;
+}
+
+Evaluation Evaluator::result() const {
+  return {correct_, images_, images_ > 0 ? loss_ / static_cast<double>(images_) : 0};
+}
+
+}  // namespace torchvid

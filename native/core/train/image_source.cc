@@ -1,0 +1,149 @@
+#include "core/train/image_source.h"
+
+#include <ATen/CPUGeneratorImpl.h>
+
+#include <algorithm>
+
+namespace torchvid {
+
+namespace {
+
+/// What the random numbers are for: different streams of one seed.
+enum class Stream : uint64_t { kOrder = 1, kAugment = 2 };
+
+constexpr int64_t kBytes = 256;
+
+/// From so many pixels on a network lays its maps out with channels last (core/graph/network.cc). Batches
+/// that come so need no copy; were the two to differ, it would cost that copy and nothing else.
+constexpr int64_t kChannelsLastFrom = 32768;
+
+/// splitmix64's finaliser: near numbers become far ones.
+uint64_t Mix(uint64_t x) {
+  x += 0x9e3779b97f4a7c15ULL;
+  x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9ULL;
+  x = (x ^ (x >> 27)) * 0x94d049bb133111ebULL;
+  return x ^ (x >> 31);
+}
+
+at::Generator GeneratorFor(uint64_t seed, Stream stream, int64_t index) {
+  const auto mixed = Mix(Mix(Mix(seed) + static_cast<uint64_t>(stream)) + static_cast<uint64_t>(index));
+  return at::make_generator<at::CPUGeneratorImpl>(mixed);
+}
+
+/// One picture's crop and flip.
+struct Placement {
+  int64_t top = 0;  // row of the source that the first row shows; may be negative
+  int64_t left = 0;
+  bool flip = false;
+};
+
+std::vector<Placement> Draw(const CropFlip& augment, int64_t count, const at::Generator& generator) {
+  const auto draws = at::empty({count, 3}, at::kDouble).uniform_(0, 1, generator);
+  const auto* u = draws.const_data_ptr<double>();
+  const auto offset = [&](double x) {
+    const auto places = 2 * augment.pad + 1;
+    return std::min(static_cast<int64_t>(x * static_cast<double>(places)), places - 1) - augment.pad;
+  };
+  std::vector<Placement> placements;
+  placements.reserve(static_cast<size_t>(count));
+  for (int64_t i = 0; i < count; ++i, u += 3)
+    placements.push_back({offset(u[0]), offset(u[1]), u[2] < augment.flip});
+  return placements;
+}
+
+/// Where the numbers of one picture go.
+struct Layout {
+  int64_t channels;
+  int64_t height;
+  int64_t width;
+  int64_t channel_stride;
+  int64_t row_stride;
+  int64_t column_stride;
+};
+
+/// One picture: what lies outside the source is black.
+void Place(const uint8_t* source, const float* table, const Placement& placement, const Layout& layout,
+           float* out) {
+  const auto [top, left, flip] = placement;
+  // The columns of the crop that lie in the source, in the crop's own order.
+  const auto first = std::clamp<int64_t>(-left, 0, layout.width);
+  const auto last = std::clamp<int64_t>(layout.width - left, first, layout.width);
+  const auto start = flip ? (layout.width - 1) * layout.column_stride : 0;
+  const auto step = flip ? -layout.column_stride : layout.column_stride;
+  for (int64_t c = 0; c < layout.channels; ++c, table += kBytes) {
+    for (int64_t y = 0; y < layout.height; ++y) {
+      float* target = out + c * layout.channel_stride + y * layout.row_stride + start;
+      const auto row = y + top;
+      const bool inside = row >= 0 && row < layout.height;
+      const auto from = inside ? first : layout.width;
+      for (int64_t x = 0; x < from; ++x, target += step) *target = table[0];
+      if (!inside) continue;
+      const auto* pixel = source + (c * layout.height + row) * layout.width + from + left;
+      for (int64_t x = from; x < last; ++x, target += step) *target = table[*pixel++];
+      for (int64_t x = last; x < layout.width; ++x, target += step) *target = table[0];
+    }
+  }
+}
+
+}  // namespace
+
+ImageSource::ImageSource(ImageSet set, ImageSourceSettings settings, at::Device device)
+    : set_(std::move(set)), settings_(std::move(settings)), device_(device) {
+  for (size_t c = 0; c < set_.mean.size(); ++c) {
+    // Single precision and in this order, as ToTensor and Normalize compute it.
+    const auto mean = static_cast<float>(set_.mean[c]);
+    const auto std = static_cast<float>(set_.std[c]);
+    for (int64_t byte = 0; byte < kBytes; ++byte)
+      table_.push_back((static_cast<float>(byte) / 255.0F - mean) / std);
+  }
+}
+
+int64_t ImageSource::passes_per_epoch() const {
+  return (images() + settings_.batch_size - 1) / settings_.batch_size;
+}
+
+void ImageSource::SetOrder(int64_t epoch) {
+  if (epoch == epoch_) return;
+  const auto options = at::TensorOptions().dtype(at::kLong);
+  order_ = settings_.shuffle
+               ? at::randperm(images(), GeneratorFor(settings_.seed, Stream::kOrder, epoch), options)
+               : at::arange(images(), options);
+  epoch_ = epoch;
+}
+
+at::Tensor ImageSource::Pictures(int64_t first, int64_t count, int64_t pass) const {
+  const auto& images = set_.images;
+  const Layout shape{images.size(1), images.size(2), images.size(3), 0, 0, 0};
+  const bool last = !settings_.flat && count * shape.height * shape.width >= kChannelsLastFrom;
+  const auto format = last ? at::MemoryFormat::ChannelsLast : at::MemoryFormat::Contiguous;
+  auto batch =
+      at::empty({count, shape.channels, shape.height, shape.width}, at::TensorOptions(at::kFloat), format);
+  Layout layout = shape;
+  layout.channel_stride = last ? 1 : shape.height * shape.width;
+  layout.row_stride = last ? shape.width * shape.channels : shape.width;
+  layout.column_stride = last ? shape.channels : 1;
+
+  std::vector<Placement> placements(static_cast<size_t>(count));
+  if (settings_.augment)
+    placements = Draw(*settings_.augment, count, GeneratorFor(settings_.seed, Stream::kAugment, pass));
+  const auto size = shape.channels * shape.height * shape.width;
+  const auto* source = images.const_data_ptr<uint8_t>();
+  const auto* order = order_.const_data_ptr<int64_t>() + first;
+  auto* out = batch.mutable_data_ptr<float>();
+  for (int64_t i = 0; i < count; ++i)
+    Place(source + order[i] * size, table_.data(), placements[static_cast<size_t>(i)], layout,
+          out + i * size);
+  return settings_.flat ? batch.view({count, size}) : batch;
+}
+
+Batch ImageSource::Next(int64_t pass, const at::Generator&) {
+  SetOrder(pass / passes_per_epoch());
+  const auto first = pass % passes_per_epoch() * settings_.batch_size;
+  const auto count = std::min(settings_.batch_size, images() - first);
+  Batch batch;
+  batch.inputs[settings_.input] = Pictures(first, count, pass).to(device_);
+  batch.target = set_.labels.index_select(0, order_.narrow(0, first, count)).to(device_);
+  return batch;
+}
+
+}  // namespace torchvid
