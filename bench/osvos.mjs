@@ -83,7 +83,7 @@ export async function compareOsvos(backbone, { python, threads, quick, say }) {
 }
 
 /** A B A B ...: `pairs` pairs after one for warming up, which comes first in the result; `check` compares its answers. */
-async function interleave(pairs, say, what, [a, b], check) {
+export async function interleave(pairs, say, what, [a, b], check) {
   const done = []
   for (let i = 0; i <= pairs; i++) {
     const pair = [await a(), await b()]
@@ -101,12 +101,12 @@ async function repeat(count, work) {
   return { seconds: all.reduce((sum, { seconds }) => sum + seconds, 0), losses: all.map(({ value }) => value) }
 }
 
-function checkSame(what, ours, theirs) {
+export function checkSame(what, ours, theirs) {
   if (ours !== theirs) throw new Error(`Not the same ${what}: torchvid has ${ours}, Python ${theirs}.`)
 }
 
 /** Both sides must compute the same thing, or their times say nothing. */
-function checkClose(what, ours, theirs) {
+export function checkClose(what, ours, theirs) {
   if (Math.abs(ours - theirs) > 1e-2 * Math.abs(theirs)) {
     throw new Error(`The two sides disagree on the ${what}: torchvid ${ours}, PyTorch ${theirs}.`)
   }

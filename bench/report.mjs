@@ -1,3 +1,4 @@
+import { slimTables } from './slim-report.mjs'
 import { showSpread, table } from './stats.mjs'
 
 const trunks = { vgg16: 'VGG16', mobilenet: 'MobileNet' }
@@ -11,6 +12,7 @@ export function report(results) {
   ]
   if (measured.length > 0)
     parts.push(osvosTable(results, measured), ...measured.map((name) => osvosNotes(results, name)))
+  if (results.slim) parts.push(...slimTables(results.slim))
   const small = smallTable(results)
   if (small) parts.push(small)
   return `\n${parts.join('\n\n')}\n`

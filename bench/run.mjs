@@ -1,6 +1,6 @@
 // The benchmark: torchvid beside the same algorithm in Python on the same LibTorch. See docs/benchmarks.md.
 //
-//   node bench/run.mjs [--quick] [--only vgg16,mobilenet,startup,engine] [--json FILE] [--python PATH] [--threads N]
+//   node bench/run.mjs [--quick] [--only vgg16,mobilenet,startup,engine,slim] [--json FILE] [--python PATH] [--threads N]
 import fs from 'node:fs'
 import os from 'node:os'
 import path from 'node:path'
@@ -10,6 +10,7 @@ import { compareEngine, compareStartup } from './engine.mjs'
 import { compareOsvos } from './osvos.mjs'
 import { report } from './report.mjs'
 import { findPython } from './side.mjs'
+import { compareSlim } from './slim.mjs'
 
 const root = fileURLToPath(new URL('..', import.meta.url))
 const { torchvid } = JSON.parse(fs.readFileSync(path.join(root, 'package.json'), 'utf8'))
@@ -19,6 +20,7 @@ const parts = {
   mobilenet: (options) => compareOsvos('mobilenet', options),
   startup: compareStartup,
   engine: compareEngine,
+  slim: compareSlim,
 }
 
 const values = readArguments()
@@ -77,7 +79,7 @@ function readArguments() {
 function usage(problem) {
   console.error(problem)
   console.error(
-    'node bench/run.mjs [--quick] [--only vgg16,mobilenet,startup,engine] [--json FILE] [--python PATH] [--threads N]',
+    'node bench/run.mjs [--quick] [--only vgg16,mobilenet,startup,engine,slim] [--json FILE] [--python PATH] [--threads N]',
   )
   process.exit(2)
 }

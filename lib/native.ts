@@ -109,6 +109,7 @@ export interface NativePruning {
   target: { macs?: number; parameters?: number }
   fold: boolean
   keepAtLeast: number
+  keepShare: number
   roundTo: number
   /** At which MACs are counted. */
   shapes: Record<string, number[]>

@@ -2,8 +2,11 @@ import path from 'node:path'
 import { checkInteger, describe, invalidArgument, TorchvidError } from './errors.ts'
 import type { Graph } from './graph/types.ts'
 import { type NativeLayer, type NativeNetwork, native } from './native.ts'
+import type { ExportOnnxOptions } from './onnx/export.ts'
 import type { Device, TensorData } from './types.ts'
+import { slimmingCfg } from './weights/slimming-cfg.ts'
 import { readTable } from './weights/table.ts'
+import { type SlimmingCfg, writeTorch } from './weights/torch-writer.ts'
 import type { WeightsTensor } from './weights/types.ts'
 
 /** Settings of `Network.create`. */
@@ -61,13 +64,12 @@ const trainingPrefix = 'torchvid.'
 export class Network {
   /** The network as plain JSON. Treat it as read-only. */
   readonly graph: Graph
-  /** @internal */
-  readonly handle: NativeNetwork
+  private current: NativeNetwork
 
   /** @internal Use `create` or `open`. */
   constructor(graph: Graph, handle: NativeNetwork) {
     this.graph = graph
-    this.handle = handle
+    this.current = handle
   }
 
   /**
@@ -103,14 +105,22 @@ export class Network {
   }
 
   /**
-   * Loads weights by name: all of them or, on an error, none. Half and bfloat16 become float32. A missing
-   * `num_batches_tracked` is never an error: old files lack it.
+   * Loads weights by name, from safetensors or a PyTorch checkpoint (`.pth`, `.pt`, `.th`, `.pkl`, `.pth.tar`; told by
+   * content): all of them or, on an error, none. Half and bfloat16 become float32. A missing `num_batches_tracked` is
+   * never an error: old files lack it.
+   *
+   * Of a PyTorch checkpoint nothing is executed, and files saved from a GPU are as good as any. Its tensors are looked for
+   * under `state_dict`, `model` and such names, then at the top, then in the one dictionary that has some; a prefix
+   * `module.` that all have is cut off.
    * @throws TorchvidError ERR_IO, ERR_CHECKPOINT_FORMAT; ERR_CHECKPOINT_MISMATCH when a shape differs or, with
    *   `strict`, when names do; ERR_DISPOSED
    */
   async load(file: string, options: LoadOptions = {}): Promise<LoadResult> {
-    const { tensors } = await readTable(file)
-    return await this.assign(file, tensors, options)
+    const { tensors, extras } = await readTable(file)
+    // A PyTorch checkpoint's `module.` is gone already; who names it in the prefix means the same.
+    const cut = extras !== undefined && options.prefix !== undefined && !tensors.some(startsWith('module.'))
+    const prefix = cut ? options.prefix?.replace(/^module\./, '') : options.prefix
+    return await this.assign(file, tensors, { ...options, prefix })
   }
 
   /**
@@ -120,6 +130,34 @@ export class Network {
   async save(file: string): Promise<void> {
     if (typeof file !== 'string' || file === '') throw invalidArgument('path', file, 'the path of the file to write')
     await this.handle.save(file, this.metadata())
+  }
+
+  /**
+   * Writes the weights as a PyTorch checkpoint, whole or not at all: `torch.load(path, weights_only=True)` gives the
+   * state_dict. For `networks.vgg`, `preresnet` and `densenet`, slimmed or not, it gives `{ cfg, state_dict }`, from
+   * which the network-slimming references make their models (github.com/Eric-mingjie/network-slimming), unless the
+   * network was cut in a way that those cannot express (`strategy: 'group'`, `fold`).
+   * @param options `cfg`: written instead of the graph's own; false: the state_dict alone
+   * @throws TorchvidError ERR_INVALID_ARGUMENT, ERR_IO, ERR_DISPOSED
+   */
+  async exportPyTorch(file: string, options: { cfg?: SlimmingCfg | false } = {}): Promise<void> {
+    if (typeof file !== 'string' || file === '') throw invalidArgument('path', file, 'the path of the file to write')
+    const { cfg = slimmingCfg(this.graph) } = options
+    if (cfg !== undefined && cfg !== false) checkCfg(cfg)
+    const tensors = this.parameters().map(({ name }) => ({ name, read: () => this.tensor(name) }))
+    await writeTorch(file, tensors, cfg || undefined)
+  }
+
+  /**
+   * Writes the network as an ONNX file, whole or not at all: what it does at inference.
+   * @param options `inputs`: each input's shape by name, null or a text (its name) for any size (default: as the graph
+   *   declares); `opset`: version of ONNX's operators, 15 to 22 (default 17)
+   * @throws TorchvidError ERR_INVALID_ARGUMENT, also when a layer has no counterpart in ONNX or the file would be larger
+   *   than 2 GB; ERR_SHAPE, ERR_IO, ERR_DISPOSED
+   */
+  async exportOnnx(file: string, options: ExportOnnxOptions = {}): Promise<void> {
+    const { exportOnnx } = await import('./onnx/export.ts')
+    await exportOnnx(this, file, options)
   }
 
   /**
@@ -177,6 +215,25 @@ export class Network {
     this.dispose()
   }
 
+  /** @internal */
+  get handle(): NativeNetwork {
+    return this.current
+  }
+
+  /**
+   * @internal Takes over a trained network's tensors: `handle` must have this graph. Calls under way finish on the old ones.
+   * @throws TorchvidError ERR_DISPOSED, and frees `handle`, when this network was disposed meanwhile
+   */
+  adopt(handle: NativeNetwork): void {
+    try {
+      this.current.parameters()
+    } catch (error) {
+      handle.dispose()
+      throw error
+    }
+    this.current = handle
+  }
+
   /** @internal What a file carries besides tensors. */
   metadata(): Record<string, string> {
     return { format: 'pt', [graphKey]: JSON.stringify(this.graph) }
@@ -202,6 +259,18 @@ export class Network {
     if (strict && missing.length + unexpected.length > 0) throw nameMismatch(file, missing, unexpected)
     await this.handle.load(file, assignments)
     return { loaded: [...loaded], missing, unexpected }
+  }
+}
+
+function startsWith(prefix: string): (tensor: { name: string }) => boolean {
+  return ({ name }) => name.startsWith(prefix)
+}
+
+function checkCfg(cfg: unknown): void {
+  const wanted = "a list of whole numbers and 'M', or false"
+  if (!Array.isArray(cfg)) throw invalidArgument('cfg', cfg, wanted)
+  for (const width of cfg) {
+    if (width !== 'M' && !(Number.isSafeInteger(width) && width >= 0)) throw invalidArgument('cfg', width, wanted)
   }
 }
 

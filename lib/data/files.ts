@@ -10,11 +10,12 @@ export function temporaryName(path: string): string {
 
 /**
  * Writes a whole file or none: under a temporary name in the same folder, then renamed. The folder is
- * made if it is missing.
+ * made if it is missing. Bytes may come piece by piece.
  *
- * @throws `ERR_IO` when the folder cannot be written to or the disk is full; nothing is left behind.
+ * @throws `ERR_IO` when the folder cannot be written to or the disk is full, or what the pieces' source throws on
+ *   purpose; nothing is left behind.
  */
-export async function writeWhole(path: string, bytes: Uint8Array): Promise<void> {
+export async function writeWhole(path: string, bytes: Uint8Array | AsyncIterable<Uint8Array>): Promise<void> {
   await makeFolder(dirname(path))
   const temporary = temporaryName(path)
   try {
@@ -22,7 +23,7 @@ export async function writeWhole(path: string, bytes: Uint8Array): Promise<void>
     await rename(temporary, path)
   } catch (error) {
     await rm(temporary, { force: true }).catch(() => {})
-    throw writeError(path, error)
+    throw error instanceof TorchvidError ? error : writeError(path, error)
   }
 }
 

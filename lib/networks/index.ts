@@ -1,3 +1,8 @@
+export { type DensenetOptions, densenet } from './densenet.ts'
+export { type MlpOptions, mlp } from './mlp.ts'
 export { mobilenet } from './mobilenet.ts'
 export { type OsvosBackbone, osvos } from './osvos.ts'
+export type { PictureShape } from './parts.ts'
+export { type PreResnetOptions, preresnet } from './preresnet.ts'
+export { type ResnetOptions, resnet } from './resnet.ts'
 export { type VggConfig, type VggOptions, vgg } from './vgg.ts'

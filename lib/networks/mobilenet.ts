@@ -69,5 +69,5 @@ export function mobilenet(options: { classes?: number } = {}): Graph {
   checkInteger('classes', classes, 1)
   const image = input('image', [null, 3, null, null], mobilenetPixels)
   const features = globalAveragePool(mobilenetTrunk(image, blocks.length).at(-1) as Value)
-  return build({ logits: linear(features, { out: classes, name: 'classifier' }), features })
+  return build({ logits: linear(features, { out: classes, name: 'classifier' }), features }, { network: 'mobilenet' })
 }

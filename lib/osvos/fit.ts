@@ -2,12 +2,12 @@ import { existsSync } from 'node:fs'
 import { readImage } from '../data/image.ts'
 import { type ObjectMask, readMask } from '../data/mask.ts'
 import type { RunContext, RunOptions, TrainingProgress } from '../engine/run.ts'
+import { checkFiles, checkpointOf, ProgressTracker, resumeOf, runTraining, trainingBasics } from '../engine/training.ts'
 import { checkInteger, checkNumber, invalidArgument, TorchvidError } from '../errors.ts'
 import type { PixelFormat } from '../graph/types.ts'
-import { abortedCode, type NativeRecord, type NativeTraining, native } from '../native.ts'
+import type { NativeOneShot, NativeTraining } from '../native.ts'
 import { Network } from '../network.ts'
 import type { ImageInput, RawImage } from '../types.ts'
-import { readTable } from '../weights/table.ts'
 import { type Recipe, recipeOf } from './recipe.ts'
 
 /** The augmentation of `fit`: a flip, then rotation and scaling about the centre; outside is mean colour, background. */
@@ -69,8 +69,14 @@ export async function fitHeads(
       context.signal.throwIfAborted()
       const training = await withFiles(parent, settings, options, place === 0, several ? id : undefined)
       const source = { ...training.source, image: picture, mask: maskOf(objects, id), pixels: pixelsOf(parent) }
-      const tracker = new Tracker(training.passes, objects.ids.length, place, context)
-      heads.push({ id, network: await train(parent, { ...training, source }, tracker, context.signal) })
+      const tracker = new ProgressTracker(training.passes * objects.ids.length, training.passes * place)
+      const handle = await runTraining(
+        parent,
+        { ...training, source },
+        (records) => context.report(records.map((record) => tracker.progress(record))),
+        context.signal,
+      )
+      heads.push({ id, network: new Network(parent.graph, handle) })
     }
     return heads
   } catch (error) {
@@ -87,27 +93,21 @@ export function pixelsOf(network: Network): PixelFormat {
   throw new TorchvidError('ERR_INVALID_ARGUMENT', message)
 }
 
-type Settings = Omit<NativeTraining, 'source'> & { source: Pick<NativeTraining['source'], 'maxSize' | 'augment'> }
+type Settings = Omit<NativeTraining, 'source'> & { source: Pick<NativeOneShot, 'kind' | 'maxSize' | 'augment'> }
 
 function checkOptions(options: FitOptions, recipe: Recipe): Settings {
-  const { precision = 'auto', seed = 0, device = 'auto', maxSize = 0 } = options
+  const { maxSize = 0 } = options
   const passes = checkInteger('iterations', options.iterations ?? recipe.iterations, 1)
   const accumulate = checkInteger('accumulate', options.accumulate ?? recipe.accumulate, 1)
   const rate = checkNumber('learningRate', options.learningRate ?? recipe.learningRate, 0)
   const decay = checkNumber('weightDecay', options.weightDecay ?? recipe.weightDecay, 0)
   const momentum = checkNumber('momentum', options.momentum ?? recipe.momentum, 0, 1)
-  checkInteger('seed', seed, 0)
   if (maxSize !== 0) checkInteger('maxSize', maxSize, 16)
-  if (!['float32', 'bfloat16', 'auto'].includes(precision)) {
-    throw invalidArgument('precision', precision, "'float32', 'bfloat16' or 'auto'")
-  }
   return {
     passes,
     accumulate,
-    schedule: recipe.schedule,
-    bfloat16: precision === 'bfloat16',
-    seed,
-    device,
+    schedule: { kind: recipe.schedule },
+    ...trainingBasics(options),
     optimizer: {
       kind: recipe.optimizer,
       momentum,
@@ -118,12 +118,12 @@ function checkOptions(options: FitOptions, recipe: Recipe): Settings {
         weightDecay: decay * group.decay,
       })),
     },
-    source: { maxSize, augment: checkAugment(options.augment) },
-    objective: { outputs: { fuse: 1 }, reduction: recipe.reduction },
+    source: { kind: 'oneShot', maxSize, augment: checkAugment(options.augment) },
+    objective: { kind: 'classBalanced', outputs: { fuse: 1 }, reduction: recipe.reduction },
   }
 }
 
-function checkAugment(augment: FitOptions['augment'] = {}): NativeTraining['source']['augment'] {
+function checkAugment(augment: FitOptions['augment'] = {}): NativeOneShot['augment'] {
   if (augment === false) return null
   if (typeof augment !== 'object' || augment === null) throw invalidArgument('augment', augment, 'settings, or false')
   const { flip = 0.5, rotation = 30, scale = [0.75, 1.25] } = augment
@@ -147,83 +147,17 @@ async function withFiles(
   id?: number,
 ): Promise<Settings> {
   const fileOf = (path: string) => (id === undefined ? path : path.replace(/(\.[^./\\]*)?$/, `-object${id}$1`))
+  checkFiles(options)
   const { checkpoint, resume } = options
-  if (resume !== undefined && typeof resume !== 'string')
-    throw invalidArgument('resume', resume, 'the path of a checkpoint')
-  if (checkpoint !== undefined && typeof checkpoint?.path !== 'string') {
-    throw invalidArgument('checkpoint', checkpoint, 'an object { path, every }')
-  }
   const training = { ...settings }
   if (checkpoint !== undefined) {
-    checkInteger('checkpoint.every', checkpoint.every, 1)
-    training.checkpoint = { path: fileOf(checkpoint.path), every: checkpoint.every, metadata: parent.metadata() }
+    training.checkpoint = checkpointOf(parent, { ...checkpoint, path: fileOf(checkpoint.path) })
   }
-  if (resume !== undefined && (first || existsSync(fileOf(resume)))) {
-    const path = fileOf(resume)
-    const { tensors, metadata } = await readTable(path)
-    const step = Number(metadata['torchvid.step'] ?? Number.NaN)
-    if (!Number.isSafeInteger(step)) {
-      const message = `${path} is no training checkpoint: it does not say at which step it stands. Give the file that checkpoint wrote.`
-      throw new TorchvidError('ERR_CHECKPOINT_MISMATCH', message)
-    }
-    training.resume = { path, step, tensors }
-  }
+  if (resume !== undefined && (first || existsSync(fileOf(resume)))) training.resume = await resumeOf(fileOf(resume))
   return training
 }
 
 function maskOf(objects: ObjectMask, id: number): RawImage {
   const { width, height } = objects
   return { data: objects.data.map((value) => (value === id ? 1 : 0)), width, height, channels: 1 }
-}
-
-async function train(
-  parent: Network,
-  training: NativeTraining,
-  tracker: Tracker,
-  signal: AbortSignal,
-): Promise<Network> {
-  const job = native().train(parent.handle, training, (records) => tracker.report(records))
-  const abort = () => job.abort()
-  if (signal.aborted) abort()
-  signal.addEventListener('abort', abort, { once: true })
-  try {
-    return new Network(parent.graph, await job.promise)
-  } catch (error) {
-    throw (error as { code?: string }).code === abortedCode ? signal.reason : error
-  } finally {
-    signal.removeEventListener('abort', abort)
-  }
-}
-
-/** Turns the trainer's records into progress over all objects. */
-class Tracker {
-  private readonly recent: number[] = []
-
-  constructor(
-    private readonly passes: number,
-    private readonly objects: number,
-    private readonly place: number,
-    private readonly context: RunContext<TrainingProgress>,
-  ) {}
-
-  report(records: NativeRecord[]): void {
-    this.context.report(records.map((record) => this.progress(record)))
-  }
-
-  private progress({ step, loss, losses, learningRate, seconds }: NativeRecord): TrainingProgress {
-    this.recent.push(seconds)
-    if (this.recent.length > 20) this.recent.shift()
-    const secondsPerStep = this.recent.reduce((a, b) => a + b, 0) / this.recent.length
-    const steps = this.passes * this.objects
-    const done = this.passes * this.place + step
-    return {
-      step: done,
-      steps,
-      loss,
-      losses,
-      learningRate,
-      secondsPerStep,
-      secondsLeft: (steps - done) * secondsPerStep,
-    }
-  }
 }

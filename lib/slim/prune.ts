@@ -2,6 +2,7 @@ import { checkInteger, checkNumber, invalidArgument } from '../errors.ts'
 import type { Graph } from '../graph/types.ts'
 import { type NativeLayer, type NativePruned, native } from '../native.ts'
 import { Network } from '../network.ts'
+import { checkNetwork } from './images.ts'
 import type { LayerReport, PruneReport } from './report.ts'
 
 /** Settings of `slim.prune`. */
@@ -28,8 +29,10 @@ export interface PruneOptions {
   fold?: boolean
   /** Widths are rounded up to a multiple of this, the strongest channels coming back. Default 1. */
   roundTo?: number
-  /** Channels that every batch-norm keeps at least, the strongest ones (all, where it has fewer). Default 4. */
+  /** Channels that every layer keeps at least, the strongest ones (all, where it has fewer). Default 4. */
   keepAtLeast?: number
+  /** Share of its channels that every layer keeps at least, in [0, 1]. Default 0. */
+  keepShare?: number
   /** Input shapes at which MACs are counted. Default: the graph's own, a batch of 1, free sizes 224. */
   inputs?: Record<string, number[]>
 }
@@ -55,7 +58,7 @@ const defaultFloor = 4
  *   or the target cannot be reached; ERR_DISPOSED
  */
 export async function prune(network: Network, options: PruneOptions): Promise<PruneResult> {
-  checkNetwork(network)
+  checkNetwork('network', network)
   const settings = checkOptions(options)
   const shapes = options.inputs ?? inputShapes(network.graph)
   const target = await absoluteTarget(network, options.target ?? {}, shapes)
@@ -77,11 +80,6 @@ export async function prune(network: Network, options: PruneOptions): Promise<Pr
   return { network: new Network(graph, result.network), kept, report }
 }
 
-/** @throws TorchvidError ERR_INVALID_ARGUMENT */
-export function checkNetwork(network: unknown): asserts network is Network {
-  if (!(network instanceof Network)) throw invalidArgument('network', network, 'a Network: Network.create or Network.open')
-}
-
 /** The graph's declared input shapes: a batch of 1, free sizes 224. */
 export function inputShapes(graph: Graph): Record<string, number[]> {
   return Object.fromEntries(
@@ -90,17 +88,28 @@ export function inputShapes(graph: Graph): Record<string, number[]> {
 }
 
 function checkOptions(options: PruneOptions) {
-  if (typeof options !== 'object' || options === null) throw invalidArgument('options', options, 'an object with ratio or target')
-  const { ratio, target, strategy = 'select', fold = false, roundTo = 1, keepAtLeast = defaultFloor } = options
+  if (typeof options !== 'object' || options === null)
+    throw invalidArgument('options', options, 'an object with ratio or target')
+  const {
+    ratio,
+    target,
+    strategy = 'select',
+    fold = false,
+    roundTo = 1,
+    keepAtLeast = defaultFloor,
+    keepShare = 0,
+  } = options
   if ((ratio === undefined) === (target === undefined)) {
     throw invalidArgument('ratio', ratio, 'either ratio or target')
   }
-  if (ratio !== undefined && checkNumber('ratio', ratio, 0, 1) === 1) throw invalidArgument('ratio', ratio, 'a number below 1')
+  if (ratio !== undefined && checkNumber('ratio', ratio, 0, 1) === 1)
+    throw invalidArgument('ratio', ratio, 'a number below 1')
   if (strategy !== 'select' && strategy !== 'group') throw invalidArgument('strategy', strategy, "'select' or 'group'")
   if (typeof fold !== 'boolean') throw invalidArgument('fold', fold, 'true or false')
   checkInteger('roundTo', roundTo, 1)
   checkInteger('keepAtLeast', keepAtLeast, 0)
-  return { ratio: ratio ?? 0, strategy, fold, roundTo, keepAtLeast }
+  checkNumber('keepShare', keepShare, 0, 1)
+  return { ratio: ratio ?? 0, strategy, fold, roundTo, keepAtLeast, keepShare }
 }
 
 async function absoluteTarget(
@@ -108,7 +117,8 @@ async function absoluteTarget(
   target: NonNullable<PruneOptions['target']>,
   shapes: Record<string, number[]>,
 ): Promise<{ macs?: number; parameters?: number }> {
-  if (typeof target !== 'object' || target === null) throw invalidArgument('target', target, 'an object { macs?, parameters? }')
+  if (typeof target !== 'object' || target === null)
+    throw invalidArgument('target', target, 'an object { macs?, parameters? }')
   const unknown = Object.keys(target).find((key) => key !== 'macs' && key !== 'parameters')
   if (unknown !== undefined) throw invalidArgument('target', target, 'macs or parameters')
   const given = Object.entries(target).filter(([, value]) => value !== undefined) as ['macs' | 'parameters', number][]

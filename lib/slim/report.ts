@@ -55,3 +55,44 @@ export interface StageReport {
 export interface SlimReport extends PruneReport {
   stages: StageReport[]
 }
+
+/** Several cuts, one after another, as one: kept channels by their places in the first network. */
+export function mergeReports(cuts: { kept: Record<string, number[]>; report: PruneReport }[]) {
+  const [first, ...later] = cuts as [(typeof cuts)[number], ...typeof cuts]
+  return later.reduce(
+    (merged, { kept, report }) => ({
+      kept: mapValues(merged.kept, (before, name) => (kept[name] ?? []).map((place) => before[place] as number)),
+      report: {
+        ...merged.report,
+        threshold: report.threshold,
+        ratio: 1 - (1 - merged.report.ratio) * (1 - report.ratio),
+        layers: merged.report.layers.map((layer) => mergeLayers(layer, report.layers)),
+        channels: through(merged.report.channels, report.channels),
+        parameters: through(merged.report.parameters, report.parameters),
+        macs: through(merged.report.macs, report.macs),
+        warnings: [...merged.report.warnings, ...report.warnings],
+      },
+    }),
+    { kept: first.kept, report: first.report },
+  )
+}
+
+function through({ before }: Change, { after }: Change): Change {
+  return { before, after }
+}
+
+function mergeLayers(layer: LayerReport, later: LayerReport[]): LayerReport {
+  const next = later.find(({ name }) => name === layer.name)
+  if (next === undefined) return layer
+  return {
+    ...layer,
+    channels: through(layer.channels, next.channels),
+    kept: next.kept.map((place) => layer.kept[place] as number),
+    parameters: through(layer.parameters, next.parameters),
+    macs: through(layer.macs, next.macs),
+  }
+}
+
+function mapValues<T>(object: Record<string, T>, map: (value: T, name: string) => T): Record<string, T> {
+  return Object.fromEntries(Object.entries(object).map(([name, value]) => [name, map(value, name)]))
+}

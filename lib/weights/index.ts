@@ -11,7 +11,9 @@ export interface TensorInfo {
 }
 
 /**
- * What a weights file (safetensors) holds, in the file's order; reads no tensor data and no LibTorch.
+ * What a weights file holds, in the file's order: safetensors, or a PyTorch checkpoint (`.pth`, `.pt`, `.th`, `.pkl`,
+ * `.pth.tar`; told by content), where it is the network's state_dict without a common prefix `module.`. Reads no
+ * tensor data and loads no LibTorch; of a pickle nothing is executed.
  * @throws TorchvidError ERR_IO, ERR_CHECKPOINT_FORMAT
  */
 export async function list(path: string): Promise<TensorInfo[]> {
@@ -20,7 +22,7 @@ export async function list(path: string): Promise<TensorInfo[]> {
 }
 
 /**
- * One tensor of a weights file. Half and bfloat16 become Float32Array, booleans Uint8Array, small integers Int32Array.
+ * One tensor of a weights file, by the name that `list` gives. Half and bfloat16 become Float32Array, booleans Uint8Array, small integers Int32Array.
  * @throws TorchvidError ERR_IO, ERR_CHECKPOINT_FORMAT; ERR_CHECKPOINT_MISMATCH when there is none of that name
  */
 export async function read(path: string, name: string): Promise<TensorData> {

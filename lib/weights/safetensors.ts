@@ -1,21 +1,8 @@
-import type { FileHandle } from 'node:fs/promises'
 import { TorchvidError } from '../errors.ts'
 import type { FileDtype } from '../native.ts'
+import { elementSize } from './stored-tensor.ts'
 import type { WeightsTable, WeightsTensor } from './types.ts'
-
-/** Bytes of one element. */
-const elementSize: Record<FileDtype, number> = {
-  F64: 8,
-  F32: 4,
-  F16: 2,
-  BF16: 2,
-  I64: 8,
-  I32: 4,
-  I16: 2,
-  I8: 1,
-  U8: 1,
-  BOOL: 1,
-}
+import type { WeightsFile } from './weights-file.ts'
 
 /** As the format's own implementation: a longer header is refused. */
 const longestHeader = 100_000_000
@@ -26,19 +13,20 @@ const longestHeader = 100_000_000
  * and together they cover it without hole or overlap (github.com/huggingface/safetensors, "Format").
  * @throws TorchvidError ERR_CHECKPOINT_FORMAT
  */
-export async function readSafetensorsTable(file: FileHandle, path: string, size: number): Promise<WeightsTable> {
+export async function readSafetensorsTable(file: WeightsFile): Promise<WeightsTable> {
+  const { path, size } = file
   const bad = (what: string) =>
     new TorchvidError(
       'ERR_CHECKPOINT_FORMAT',
-      `${path}: ${what} It is no sound safetensors file; fetch or save it again.`,
+      `${path}: ${what} It is neither a sound safetensors file nor a PyTorch checkpoint; fetch or save it again.`,
     )
   if (size < 8) throw bad(`it has ${size} bytes, fewer than a header's length takes.`)
-  const length = (await readExactly(file, 0, 8)).readBigUInt64LE()
+  const length = (await file.read(0, 8)).readBigUInt64LE()
   if (length > BigInt(Math.min(size - 8, longestHeader))) {
     throw bad(`its header claims ${length} bytes, the file has ${size}.`)
   }
   const start = 8 + Number(length)
-  const header = parseHeader(await readExactly(file, 8, Number(length)), bad)
+  const header = parseHeader(await file.read(8, Number(length)), bad)
   const tensors: WeightsTensor[] = []
   let metadata: Record<string, string> = {}
   for (const [name, row] of Object.entries(header)) {
@@ -50,12 +38,6 @@ export async function readSafetensorsTable(file: FileHandle, path: string, size:
 }
 
 type Bad = (what: string) => TorchvidError
-
-async function readExactly(file: FileHandle, position: number, length: number): Promise<Buffer> {
-  const buffer = Buffer.alloc(length)
-  const { bytesRead } = await file.read(buffer, 0, length, position)
-  return buffer.subarray(0, bytesRead)
-}
 
 function parseHeader(bytes: Buffer, bad: Bad): Record<string, unknown> {
   let header: unknown

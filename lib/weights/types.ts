@@ -1,4 +1,5 @@
 import type { NativeTensorRow } from '../native.ts'
+import type { PickleValue } from './pickle.ts'
 
 /** A tensor in a weights file: its name, type and shape, and where it lies. */
 export interface WeightsTensor extends NativeTensorRow {
@@ -10,4 +11,9 @@ export interface WeightsTensor extends NativeTensorRow {
 export interface WeightsTable {
   tensors: WeightsTensor[]
   metadata: Record<string, string>
+  /**
+   * PyTorch checkpoints: what lies beside the tensors, by name (`epoch`, `cfg`...). From the file as it is: values may
+   * contain themselves.
+   */
+  extras?: ReadonlyMap<string, PickleValue>
 }

@@ -21,7 +21,8 @@ PruneSettings SettingsFrom(const Napi::Value& value) {
   if (target.Has("parameters"))
     settings.target_parameters = IntegerFrom(target.Get("parameters"), "target.parameters");
   settings.fold = object.Get("fold").ToBoolean().Value();
-  settings.keep_at_least = IntegerFrom(object.Get("keepAtLeast"), "keepAtLeast");
+  settings.floor.channels = IntegerFrom(object.Get("keepAtLeast"), "keepAtLeast");
+  settings.floor.share = NumberFrom(object.Get("keepShare"), "keepShare");
   settings.round_to = IntegerFrom(object.Get("roundTo"), "roundTo");
   settings.shapes = ShapesFrom(object.Get("shapes"));
   return settings;

@@ -18,13 +18,24 @@ function uniform01(name: string, count: number, seed: number): Float64Array {
   })
 }
 
-/** Weights and biases of a network without batch-norm, by the formula; `upscale*` stay as they are. */
+/** Ranges of a batch-norm's tensors, by their last name. */
+const normRanges: Record<string, [low: number, high: number]> = {
+  weight: [0.05, 1],
+  bias: [-0.2, 0.2],
+  running_mean: [-0.2, 0.2],
+  running_var: [0.5, 1.5],
+}
+
+/** A network's weights by the formula; `upscale*`, `indexes` and `num_batches_tracked` stay as they are. */
 export function formulaWeights(parameters: ParameterInfo[], seed: number): Map<string, TensorData> {
   const state = new Map<string, TensorData>()
+  const norms = new Set(parameters.map(({ name }) => name.match(/^(.*)\.running_mean$/)?.[1]))
   for (const { name, shape } of parameters) {
-    if (name.startsWith('upscale')) continue
-    const bound = name.endsWith('.bias') ? 0.05 : Math.sqrt(6 / sizeOf(shape.slice(1)))
-    const data = Float32Array.from(uniform01(name, sizeOf(shape), seed), (u) => -bound + 2 * bound * u)
+    const [layer, last] = [name.slice(0, name.lastIndexOf('.')), name.slice(name.lastIndexOf('.') + 1)]
+    if (name.startsWith('upscale') || last === 'indexes' || last === 'num_batches_tracked') continue
+    const bound = last === 'bias' ? 0.05 : Math.sqrt(6 / sizeOf(shape.slice(1)))
+    const [low, high] = (norms.has(layer) && normRanges[last]) || [-bound, bound]
+    const data = Float32Array.from(uniform01(name, sizeOf(shape), seed), (u) => low + (high - low) * u)
     state.set(name, { data, shape })
   }
   return state

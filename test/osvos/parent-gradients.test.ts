@@ -26,7 +26,7 @@ test.skipIf(shared === undefined).each(['forward_64x96', 'forward_75x101'])(
     const training: NativeTraining = {
       passes: 1,
       accumulate: 1,
-      schedule: 'constant',
+      schedule: { kind: 'constant' },
       bfloat16: false,
       seed: 0,
       device: 'cpu',
@@ -37,6 +37,7 @@ test.skipIf(shared === undefined).each(['forward_64x96', 'forward_75x101'])(
         groups: [{ pattern: '*', learningRate: 1, weightDecay: 0 }],
       },
       source: {
+        kind: 'oneShot',
         image: {
           data: Uint8Array.from(rgb, (_, i) => rgb[(i % 3) * area + Math.floor(i / 3)]!),
           width,
@@ -52,7 +53,11 @@ test.skipIf(shared === undefined).each(['forward_64x96', 'forward_75x101'])(
         maxSize: 0,
         augment: null,
       },
-      objective: { outputs: { side1: 0.75, side2: 0.75, side3: 0.75, side4: 0.75, fuse: 1 }, reduction: 'sum' },
+      objective: {
+        kind: 'classBalanced',
+        outputs: { side1: 0.75, side2: 0.75, side3: 0.75, side4: 0.75, fuse: 1 },
+        reduction: 'sum',
+      },
     }
     const stepped = await native().train(parent.handle, training, () => {}).promise
     const wanted = golden.grad_norm_parent_epoch60of240 as Record<string, number>

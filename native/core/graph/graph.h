@@ -58,6 +58,7 @@ class AttributeReader {
   std::vector<int64_t> List(const std::string& key, size_t size, int64_t fallback, int64_t minimum = 0);
   /// A list of any length, required.
   std::vector<int64_t> RequiredList(const std::string& key, int64_t minimum = 1);
+  bool Has(const std::string& key) const { return node_.attributes.count(key) > 0; }
   bool IsText(const std::string& key) const;
   /// Throws ERR_INVALID_ARGUMENT for a key that no one asked for: a typing error in a graph is never silent.
   void CheckAllUsed() const;

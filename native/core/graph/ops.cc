@@ -190,7 +190,7 @@ Kernel BindDropout(Attributes& a) {
 Kernel BindMaxPool(Attributes& a) {
   const auto kernel = a.RequiredList("kernel");
   const size_t rank = kernel.size();
-  const auto stride = a.List("stride", rank, kernel[0], 1);
+  const auto stride = a.Has("stride") ? a.List("stride", rank, 1, 1) : kernel;
   const auto padding = a.List("padding", rank, 0);
   const bool ceil = a.Flag("ceil", false);
   if (rank != 2) throw InvalidArgument("maxPool works on 2 dimensions: give a kernel of two numbers.");
@@ -202,7 +202,7 @@ Kernel BindMaxPool(Attributes& a) {
 Kernel BindAveragePool(Attributes& a) {
   const auto kernel = a.RequiredList("kernel");
   const size_t rank = kernel.size();
-  const auto stride = a.List("stride", rank, kernel[0], 1);
+  const auto stride = a.Has("stride") ? a.List("stride", rank, 1, 1) : kernel;
   const auto padding = a.List("padding", rank, 0);
   const bool ceil = a.Flag("ceil", false);
   const bool count_padding = a.Flag("countPadding", true);

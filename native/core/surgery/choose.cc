@@ -76,26 +76,26 @@ int64_t Choice::Width(const Layer& layer, const std::vector<bool>& removed) {
 void Choice::Restore(const Layer& layer, int64_t at_least, int64_t multiple, std::vector<bool>* removed) {
   auto width = Width(layer, *removed);
   for (const auto group : layer.groups) {
-    if (width >= std::min(at_least, layer.whole) && (width % multiple == 0 || width == layer.whole)) return;
+    if (width >= at_least && (width % multiple == 0 || width == layer.whole)) return;
     if (!(*removed)[static_cast<size_t>(group)]) continue;
     (*removed)[static_cast<size_t>(group)] = false;
     width += layer.width.at(group);
   }
 }
 
-std::vector<bool> Choice::Removed(double threshold, int64_t keep_at_least, int64_t round_to,
+std::vector<bool> Choice::Removed(double threshold, const Floor& floor, int64_t round_to,
                                   std::vector<std::string>* rescued) const {
   std::vector<bool> removed(scores_.size());
   for (size_t group = 0; group < scores_.size(); ++group) removed[group] = scores_[group] <= threshold;
   for (const auto& layer : layers_) {
-    if (Width(layer, removed) >= std::min(keep_at_least, layer.whole)) continue;
+    if (Width(layer, removed) >= floor.Of(layer.whole)) continue;
     if (rescued != nullptr) rescued->push_back(layer.name);
-    Restore(layer, keep_at_least, 1, &removed);
+    Restore(layer, floor.Of(layer.whole), 1, &removed);
   }
   // What comes back for one layer widens those tied to it: again until nothing moves.
   for (auto before = std::vector<bool>(); before != removed;) {
     before = removed;
-    for (const auto& layer : layers_) Restore(layer, keep_at_least, round_to, &removed);
+    for (const auto& layer : layers_) Restore(layer, floor.Of(layer.whole), round_to, &removed);
   }
   return removed;
 }

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <algorithm>
+#include <cmath>
 #include <map>
 #include <string>
 #include <vector>
@@ -7,6 +9,17 @@
 #include "core/surgery/channel_groups.h"
 
 namespace torchvid {
+
+/// What every layer keeps, whatever the threshold says.
+struct Floor {
+  int64_t channels = 0;
+  double share = 0;  // of the layer's channels
+
+  int64_t Of(int64_t width) const {
+    return std::min(std::max(channels, static_cast<int64_t>(std::ceil(share * static_cast<double>(width)))),
+                    width);
+  }
+};
 
 /// The group scores of a network, and the choice of those that go.
 class Choice {
@@ -22,10 +35,10 @@ class Choice {
   /// The score in place int(candidates * ratio) of all, in rising order: what is not above it goes.
   double Threshold(double ratio) const;
 
-  /// Marks the groups whose score is not above `threshold`, less those that the floor `keep_at_least` or
-  /// rounding up to a multiple of `round_to` keeps: the strongest of each batch-norm come back first. Adds to
-  /// `rescued` the layers that the floor held, when it is given.
-  std::vector<bool> Removed(double threshold, int64_t keep_at_least, int64_t round_to,
+  /// Marks the groups whose score is not above `threshold`, less those that the floor or rounding up to a
+  /// multiple of `round_to` keeps: the strongest of each batch-norm come back first. Adds to `rescued` the
+  /// layers that the floor held, when it is given.
+  std::vector<bool> Removed(double threshold, const Floor& floor, int64_t round_to,
                             std::vector<std::string>* rescued) const;
 
  private:

@@ -22,7 +22,7 @@ class Surgeon {
       : settings_(settings), device_(network.device()) {
     // A search that may go anywhere must not end at a dead network.
     if (settings.target_macs || settings.target_parameters)
-      settings_.keep_at_least = std::max<int64_t>(settings.keep_at_least, 1);
+      settings_.floor.channels = std::max<int64_t>(settings.floor.channels, 1);
     for (const auto& entry : network.entries()) weights_[entry.name] = entry.tensor.detach();
     Indexes indexes = IndexesOf(network.graph());
     graph_ = settings.strategy == PruneStrategy::kSelect ? WithSelections(network.graph(), indexes)
@@ -77,13 +77,11 @@ class Surgeon {
     result.ratio = ratio;
     result.threshold = std::max(choice_->Threshold(ratio), 0.0);
     std::vector<std::string> rescued;
-    auto removed =
-        choice_->Removed(choice_->Threshold(ratio), settings_.keep_at_least, settings_.round_to, &rescued);
+    auto removed = choice_->Removed(choice_->Threshold(ratio), settings_.floor, settings_.round_to, &rescued);
     for (const auto& name : rescued) {
       std::ostringstream text;
-      text << "Layer '" << name << "' would have fewer than " << settings_.keep_at_least
-           << " channels above the threshold " << result.threshold
-           << ": its strongest were kept (keepAtLeast).";
+      text << "Layer '" << name << "' has fewer channels above the threshold " << result.threshold
+           << " than every layer keeps: its strongest were kept (keepAtLeast, keepShare).";
       result.warnings.push_back(text.str());
     }
     Kept kept = KeptChannels(graph_, *groups_, removed);
@@ -131,7 +129,7 @@ class Surgeon {
   /// Parameters and multiply-accumulates of the network cut at this ratio.
   std::pair<int64_t, int64_t> CostAt(double ratio) const {
     const auto removed =
-        choice_->Removed(choice_->Threshold(ratio), settings_.keep_at_least, settings_.round_to, nullptr);
+        choice_->Removed(choice_->Threshold(ratio), settings_.floor, settings_.round_to, nullptr);
     int64_t parameters = 0;
     int64_t macs = 0;
     const auto cut = CutGraph(graph_, *groups_, KeptChannels(graph_, *groups_, removed), {});

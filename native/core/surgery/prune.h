@@ -3,7 +3,7 @@
 #include <memory>
 #include <optional>
 
-#include "core/surgery/channel_groups.h"
+#include "core/surgery/choose.h"
 
 namespace torchvid {
 
@@ -17,7 +17,7 @@ struct PruneSettings {
   std::optional<int64_t> target_parameters;
   /// Removed channels' mean contributions are kept in what follows.
   bool fold = false;
-  int64_t keep_at_least = 0;
+  Floor floor;
   int64_t round_to = 1;
   /// Input shapes at which multiply-accumulates are counted.
   ShapeMap shapes;

@@ -1,0 +1,97 @@
+import { checkInteger, invalidArgument, TorchvidError } from '../errors.ts'
+import { abortedCode, type NativeJob, type NativeRecord, type NativeTraining, native } from '../native.ts'
+import type { Network } from '../network.ts'
+import { readTable } from '../weights/table.ts'
+import type { RunOptions, TrainingProgress } from './run.ts'
+
+/** The options that every training has, checked, in the trainer's terms. */
+export function trainingBasics(
+  options: Pick<RunOptions<never>, 'seed' | 'device' | 'precision'>,
+): Pick<NativeTraining, 'seed' | 'device' | 'bfloat16'> {
+  const { precision = 'auto', seed = 0, device = 'auto' } = options
+  checkInteger('seed', seed, 0)
+  if (!['float32', 'bfloat16', 'auto'].includes(precision)) {
+    throw invalidArgument('precision', precision, "'float32', 'bfloat16' or 'auto'")
+  }
+  return { seed, device, bfloat16: precision === 'bfloat16' }
+}
+
+/** `ERR_INVALID_ARGUMENT` unless `checkpoint` and `resume` are of the right form. */
+export function checkFiles({ checkpoint, resume }: Pick<RunOptions<never>, 'checkpoint' | 'resume'>): void {
+  if (resume !== undefined && typeof resume !== 'string')
+    throw invalidArgument('resume', resume, 'the path of a checkpoint')
+  if (checkpoint === undefined) return
+  if (typeof checkpoint?.path !== 'string') {
+    throw invalidArgument('checkpoint', checkpoint, 'an object { path, every }')
+  }
+  checkInteger('checkpoint.every', checkpoint.every, 1)
+}
+
+/** The trainer's part of `checkpoint`. */
+export function checkpointOf(network: Network, { path, every }: { path: string; every: number }) {
+  return { path, every, metadata: network.metadata() }
+}
+
+/**
+ * The trainer's part of `resume`: where the run stood and its tensors.
+ * @throws TorchvidError ERR_IO, ERR_CHECKPOINT_FORMAT, ERR_CHECKPOINT_MISMATCH when it is no training checkpoint
+ */
+export async function resumeOf(path: string): Promise<NonNullable<NativeTraining['resume']>> {
+  const { tensors, metadata } = await readTable(path)
+  const step = Number(metadata['torchvid.step'] ?? Number.NaN)
+  if (!Number.isSafeInteger(step)) {
+    const message = `${path} is no training checkpoint: it does not say at which step it stands. Give the file that checkpoint wrote.`
+    throw new TorchvidError('ERR_CHECKPOINT_MISMATCH', message)
+  }
+  return { path, step, tensors }
+}
+
+/** Trains a copy of `network`, and gives its handle. An abort rejects with the signal's reason. */
+export async function runTraining(
+  network: Network,
+  training: NativeTraining,
+  onRecords: (records: NativeRecord[]) => void,
+  signal: AbortSignal,
+) {
+  return await finish(native().train(network.handle, training, onRecords), signal)
+}
+
+/** What a native job resolves with; an abort of `signal` ends it, and rejects with the signal's reason. */
+export async function finish<T>(job: NativeJob<T>, signal: AbortSignal | undefined): Promise<T> {
+  const abort = () => job.abort()
+  if (signal?.aborted) abort()
+  signal?.addEventListener('abort', abort, { once: true })
+  try {
+    return await job.promise
+  } catch (error) {
+    throw signal !== undefined && (error as { code?: string }).code === abortedCode ? signal.reason : error
+  } finally {
+    signal?.removeEventListener('abort', abort)
+  }
+}
+
+/** Steps over which `secondsPerStep` is meaned. */
+const WINDOW = 20
+
+/** Turns the trainer's records into progress, of a run of one training or of several after one another. */
+export class ProgressTracker {
+  private readonly recent: number[] = []
+
+  /**
+   * @param steps of the whole run
+   * @param before steps of the trainings before this one
+   */
+  constructor(
+    private readonly steps: number,
+    private readonly before = 0,
+  ) {}
+
+  progress({ step, loss, losses, learningRate, seconds }: NativeRecord): TrainingProgress {
+    this.recent.push(seconds)
+    if (this.recent.length > WINDOW) this.recent.shift()
+    const secondsPerStep = this.recent.reduce((a, b) => a + b, 0) / this.recent.length
+    const done = this.before + step
+    const secondsLeft = (this.steps - done) * secondsPerStep
+    return { step: done, steps: this.steps, loss, losses, learningRate, secondsPerStep, secondsLeft }
+  }
+}
