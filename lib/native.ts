@@ -105,6 +105,7 @@ export interface NativeLayer {
 /** One cut, in the surgeon's terms. */
 export interface NativePruning {
   strategy: 'select' | 'group'
+  score: 'scale' | 'variance'
   ratio: number
   target: { macs?: number; parameters?: number }
   fold: boolean

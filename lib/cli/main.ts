@@ -3,18 +3,20 @@ import { Command, CommanderError } from 'commander'
 import { TorchvidError } from '../errors.ts'
 import { packageVersion } from '../libtorch/package.ts'
 import { doctorCommand } from './doctor.ts'
+import { inspectCommand } from './inspect.ts'
 import { INTERRUPTED, Interrupted } from './interrupt.ts'
 import { segmentCommand } from './segment.ts'
 import { setupCommand } from './setup.ts'
+import { slimCommand } from './slim.ts'
 
 /** Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted. */
 async function main(): Promise<void> {
   const program = new Command('torchvid')
-    .description('train and run video-understanding networks on LibTorch')
+    .description('train, slim and run video-understanding networks on LibTorch')
     .version(packageVersion())
     .exitOverride()
     .configureOutput({ outputError: (text, write) => write(text.replace(/^error: /, 'ERR_INVALID_ARGUMENT: ')) })
-  for (const command of [segmentCommand(), setupCommand(), doctorCommand()]) {
+  for (const command of [segmentCommand(), slimCommand(), inspectCommand(), setupCommand(), doctorCommand()]) {
     program.addCommand(command.copyInheritedSettings(program))
   }
   try {

@@ -17,10 +17,17 @@ export interface PruneOptions {
   /**
    * `'select'` (default): exactly the network-slimming references. Every batch-norm channel is ranked on its own; sums keep
    * their channels, and a batch-norm on a shared stream keeps its width with a selection behind it.
-   * `'group'`: channels tied by sums are ranked together, by the mean of their scales, and go together, so that residual
-   * streams shrink too and no selection is needed.
+   * `'group'`: channels tied by sums are ranked and go together, so that residual streams shrink too and no selection is
+   * needed.
    */
   strategy?: 'select' | 'group'
+  /**
+   * What the ranking goes by. `'scale'` (default of `'select'`): |gamma|, the greatest of tied channels under `'select'`,
+   * their mean under `'group'`. `'variance'` (default of `'group'`): the share of the variance of the layers that read the
+   * channel which it brings, from gamma, beta and the weights that read it, per multiply-accumulate that goes with it;
+   * much better on networks that were not trained sparse (docs/results.md).
+   */
+  score?: 'scale' | 'variance'
   /**
    * Keeps the mean contribution of removed channels: beta becomes E[max(N(beta, gamma^2), 0)] after ReLU, and goes into the
    * bias or the running mean of what follows. Exact for gamma = 0, but for borders padded with zeros. Default false: it is
@@ -46,6 +53,8 @@ export interface PruneResult {
   report: PruneReport
 }
 
+const defaultScore: Record<string, 'scale' | 'variance'> = { select: 'scale', group: 'variance' }
+
 /** Enough for a layer to carry something on; the report says where it was needed. */
 const defaultFloor = 4
 
@@ -67,6 +76,7 @@ export async function prune(network: Network, options: PruneOptions): Promise<Pr
   const { kept, gammas, warnings, ratio, threshold } = result
   const report: PruneReport = {
     strategy: settings.strategy,
+    score: settings.score,
     ratio,
     threshold,
     inputs: shapes,
@@ -94,6 +104,7 @@ function checkOptions(options: PruneOptions) {
     ratio,
     target,
     strategy = 'select',
+    score = defaultScore[strategy],
     fold = false,
     roundTo = 1,
     keepAtLeast = defaultFloor,
@@ -105,11 +116,12 @@ function checkOptions(options: PruneOptions) {
   if (ratio !== undefined && checkNumber('ratio', ratio, 0, 1) === 1)
     throw invalidArgument('ratio', ratio, 'a number below 1')
   if (strategy !== 'select' && strategy !== 'group') throw invalidArgument('strategy', strategy, "'select' or 'group'")
+  if (score !== 'scale' && score !== 'variance') throw invalidArgument('score', score, "'scale' or 'variance'")
   if (typeof fold !== 'boolean') throw invalidArgument('fold', fold, 'true or false')
   checkInteger('roundTo', roundTo, 1)
   checkInteger('keepAtLeast', keepAtLeast, 0)
   checkNumber('keepShare', keepShare, 0, 1)
-  return { ratio: ratio ?? 0, strategy, fold, roundTo, keepAtLeast, keepShare }
+  return { ratio: ratio ?? 0, strategy, score, fold, roundTo, keepAtLeast, keepShare }
 }
 
 async function absoluteTarget(

@@ -21,9 +21,11 @@ export interface LayerReport {
 /** What `slim.prune` did. */
 export interface PruneReport {
   strategy: 'select' | 'group'
+  /** What channels were ranked by: |gamma|, or the share of variance they bring. */
+  score: 'scale' | 'variance'
   /** The share of channels that was asked for, or that the target led to. */
   ratio: number
-  /** Channels whose score is not above it went. */
+  /** Channels whose score is not above it went; a |gamma| with score `'scale'`. */
   threshold: number
   /** Input shapes of the MACs: `{ image: [1, 3, 32, 32] }`. */
   inputs: Record<string, number[]>

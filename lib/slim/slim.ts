@@ -96,10 +96,10 @@ function planOf(options: SlimOptions): Plan {
   if (target !== undefined && options.ratio !== undefined)
     throw invalidArgument('ratio', options.ratio, 'either ratio or target')
   const ratio = target === undefined ? checkNumber('ratio', options.ratio ?? 0.7, 0, 0.999) : undefined
-  const { strategy, fold, roundTo, keepAtLeast, inputs } = options
+  const { strategy, score, fold, roundTo, keepAtLeast, inputs } = options
   const keepShare = options.keepShare ?? (passes > 1 ? 0.5 : 0)
   const cut = Array.from({ length: passes }, (_, pass): PruneOptions => {
-    const common = { strategy, fold, roundTo, keepAtLeast, keepShare, inputs }
+    const common = { strategy, score, fold, roundTo, keepAtLeast, keepShare, inputs }
     // The same share of what is left in every pass: (1 - share)^passes = 1 - ratio.
     if (ratio !== undefined) return { ...common, ratio: 1 - (1 - ratio) ** (1 / passes) }
     return { ...common, target: targetOf(target as NonNullable<PruneOptions['target']>, pass, passes) }

@@ -15,6 +15,8 @@ PruneSettings SettingsFrom(const Napi::Value& value) {
   PruneSettings settings;
   const auto strategy = TextFrom(object.Get("strategy"), "strategy");
   settings.strategy = strategy == "group" ? PruneStrategy::kGroup : PruneStrategy::kSelect;
+  settings.score = TextFrom(object.Get("score"), "score") == "variance" ? PruneSettings::Score::kVariance
+                                                                        : PruneSettings::Score::kScale;
   settings.ratio = NumberFrom(object.Get("ratio"), "ratio");
   const auto target = ObjectFrom(object.Get("target"), "target");
   if (target.Has("macs")) settings.target_macs = IntegerFrom(target.Get("macs"), "target.macs");

@@ -13,7 +13,9 @@ export function randomGraph(random: () => number): graph.Graph {
   const norm = (x: Value) => graph.batchNorm(x)
   const activation = (x: Value) => pick([graph.relu, graph.relu, graph.relu, graph.relu6, graph.sigmoid])(x)
   const image = graph.input('image', [null, 3, 12, 12])
-  const pool: Value[] = [activation(norm(graph.conv(image, { out: width(), kernel: 3, padding: 1, bias: chance(0.5) })))]
+  const pool: Value[] = [
+    activation(norm(graph.conv(image, { out: width(), kernel: 3, padding: 1, bias: chance(0.5) }))),
+  ]
 
   const steps: Record<string, (x: Value) => Value> = {
     conv: (x) => {

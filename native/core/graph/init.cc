@@ -43,6 +43,10 @@ at::Tensor Initialise(const ParameterSpec& spec, const std::vector<int64_t>& fan
   const auto& kind = spec.init.distribution;
   const double value = spec.init.value;
   if (kind == "constant") return tensor.fill_(value);
+  if (kind == "leading") {  // so many ones, then zeros
+    tensor.zero_().narrow(0, 0, std::min(static_cast<int64_t>(value), tensor.size(0))).fill_(1);
+    return tensor;
+  }
   if (kind == "normal") return tensor.normal_(0, value, generator);
   if (kind == "uniform") return tensor.uniform_(-value, value, generator);
   if (kind == "kaimingUniform") {  // PyTorch's default for layers

@@ -252,7 +252,8 @@ Kernel BindCrop(Attributes&) {
 }
 
 std::vector<ParameterSpec> SelectParameters(Attributes& a) {
-  return {{"indexes", {a.RequiredInteger("channels")}, {"constant", 1}, true}};
+  const auto channels = a.RequiredInteger("channels");
+  return {{"indexes", {channels}, {"leading", static_cast<double>(a.Integer("out", channels, 1))}, true}};
 }
 
 /// The channels whose index is not zero, in order; `out` of them.

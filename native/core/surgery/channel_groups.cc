@@ -239,6 +239,13 @@ int64_t IntegerOf(const Node& node, const std::string& key, int64_t fallback) {
   return AttributeReader(node).Integer(key, fallback);
 }
 
+bool ReadsAll(const Node& node) {
+  if (node.op == "linear") return true;
+  if (node.op != "conv" && node.op != "convTranspose") return false;
+  const auto groups = IntegerOf(node, "groups", 1);
+  return groups == 1 || groups != IntegerOf(node, "in", 1);
+}
+
 bool IsSelected(const Graph& graph, const std::string& batch_norm, std::string* selection) {
   const Node* reader = nullptr;
   size_t count = 0;

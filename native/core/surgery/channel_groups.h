@@ -61,6 +61,9 @@ Graph WithSelections(const Graph& graph, const std::map<std::string, std::vector
 /// True when the only reader of a batch-norm is a selection; then its name is given.
 bool IsSelected(const Graph& graph, const std::string& batch_norm, std::string* selection);
 
+/// True for layers that mix their input channels: convolutions but depthwise ones, linear layers.
+bool ReadsAll(const Node& node);
+
 /// A whole-number attribute that the builder is known to set.
 int64_t IntegerOf(const Node& node, const std::string& key, int64_t fallback);
 

@@ -11,26 +11,13 @@ constexpr double kNever = std::numeric_limits<double>::infinity();
 
 }  // namespace
 
-Choice::Choice(const Graph& graph, const ChannelGroups& groups,
-               const std::map<size_t, std::vector<double>>& gammas, PruneStrategy strategy)
-    : scores_(groups.count(), kNever) {
+Choice::Choice(const Graph& graph, const ChannelGroups& groups, std::vector<double> scores)
+    : scores_(std::move(scores)) {
   std::map<size_t, Layer> norms;
   for (size_t i = 0; i < groups.count(); ++i) {
     const auto group = static_cast<int>(i);
-    const auto& members = groups.gammas(group);
-    if (members.empty()) continue;
-    double greatest = 0;
-    double sum = 0;
-    for (const auto& [node, channel] : members) {
-      const double gamma = gammas.at(node)[static_cast<size_t>(channel)];
-      greatest = std::max(greatest, gamma);
-      sum += gamma;
-    }
-    if (!groups.locked(group)) {
-      scores_[i] = strategy == PruneStrategy::kSelect ? greatest : sum / static_cast<double>(members.size());
-      sorted_.push_back(scores_[i]);
-    }
-    for (const auto& [node, channel] : members) Add(group, &norms[node]);
+    if (scores_[i] != kNever) sorted_.push_back(scores_[i]);
+    for (const auto& [node, channel] : groups.gammas(group)) Add(group, &norms[node]);
   }
   std::sort(sorted_.begin(), sorted_.end());
   // Batch-norms first: where their floor holds, most others' does.

@@ -21,13 +21,11 @@ struct Floor {
   }
 };
 
-/// The group scores of a network, and the choice of those that go.
+/// The choice of the groups that go, by their scores.
 class Choice {
  public:
-  /// `gammas`: |gamma| of every batch-norm, by its place among the nodes. A group of several scale factors
-  /// scores their greatest (kSelect) or their mean (kGroup).
-  Choice(const Graph& graph, const ChannelGroups& groups, const std::map<size_t, std::vector<double>>& gammas,
-         PruneStrategy strategy);
+  /// `scores` as score.h has them.
+  Choice(const Graph& graph, const ChannelGroups& groups, std::vector<double> scores);
 
   /// Groups that may go.
   int64_t candidates() const { return static_cast<int64_t>(sorted_.size()); }

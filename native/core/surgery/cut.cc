@@ -66,12 +66,6 @@ void CutAttributes(Node& node, const std::vector<Places>& in, const Places& out,
   }
 }
 
-/// True for layers that mix their input channels.
-bool ReadsAll(const Node& node) {
-  if (node.op == "linear") return true;
-  return (node.op == "conv" || node.op == "convTranspose") && !GroupingOf(node).depthwise();
-}
-
 }  // namespace
 
 Kept KeptChannels(const Graph& graph, const ChannelGroups& groups, const std::vector<bool>& removed) {

@@ -8,6 +8,7 @@
 #include "core/error.h"
 #include "core/surgery/choose.h"
 #include "core/surgery/cut.h"
+#include "core/surgery/score.h"
 
 namespace torchvid {
 
@@ -34,11 +35,7 @@ class Surgeon {
       made_.insert(node.name);
     }
     groups_ = std::make_unique<ChannelGroups>(graph_, IndexesOf(graph_), settings.strategy);
-    std::map<size_t, std::vector<double>> gammas;
-    for (size_t i = 0; i < graph_.nodes.size(); ++i) {
-      if (graph_.nodes[i].op == "batchNorm") gammas[i] = Gammas(graph_.nodes[i].name);
-    }
-    choice_ = std::make_unique<Choice>(graph_, *groups_, gammas, settings.strategy);
+    choice_ = std::make_unique<Choice>(graph_, *groups_, Scores());
     if (choice_->candidates() == 0) {
       throw InvalidArgument(
           "The network has no channel that could go: no batch-norm scales one that does not lead into an "
@@ -124,6 +121,20 @@ class Surgeon {
       row.assign(picked.data_ptr<int64_t>(), picked.data_ptr<int64_t>() + picked.numel());
     }
     return indexes;
+  }
+
+  std::vector<double> Scores() const {
+    if (settings_.score == PruneSettings::Score::kScale) {
+      Scales scales;
+      for (size_t i = 0; i < graph_.nodes.size(); ++i) {
+        if (graph_.nodes[i].op == "batchNorm") scales[i] = Gammas(graph_.nodes[i].name);
+      }
+      return ScaleScores(*groups_, scales, settings_.strategy);
+    }
+    std::map<std::string, int64_t> macs;
+    for (const auto& row : Network::Summarise(graph_, settings_.shapes)) macs[row.name] = row.macs;
+    const auto moments = FollowRemoved(graph_, weights_, *groups_, settings_.strategy, true);
+    return VarianceScores(graph_, weights_, *groups_, moments, macs, !settings_.fold);
   }
 
   /// Parameters and multiply-accumulates of the network cut at this ratio.

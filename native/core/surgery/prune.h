@@ -10,6 +10,9 @@ namespace torchvid {
 /// What `Prune` is asked for.
 struct PruneSettings {
   PruneStrategy strategy = PruneStrategy::kSelect;
+  /// By what the groups are ranked: their scale factors, or what they are worth where they are read.
+  enum class Score { kScale, kVariance };
+  Score score = Score::kScale;
   /// Share of the channels that go; unused with a target.
   double ratio = 0;
   /// Multiply-accumulates or parameters to come down to; the ratio is found by bisection.
