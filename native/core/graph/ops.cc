@@ -267,11 +267,7 @@ Kernel BindSelect(Attributes& a) {
       throw ShapeError("wanted " + std::to_string(channels) + " channels.");
     if (x.is_meta()) return x.narrow(1, 0, out);
     const auto keep = weights[0].nonzero().flatten();
-    if (keep.size(0) != out) {
-      throw Error("ERR_CHECKPOINT_MISMATCH", "'indexes' selects " + std::to_string(keep.size(0)) +
-                                                 " channels, the graph says " + std::to_string(out) +
-                                                 ". Load the weights that belong to this graph.");
-    }
+    CheckSelected(keep.size(0), out);
     return out == channels ? x : x.index_select(1, keep);
   };
 }
@@ -362,6 +358,13 @@ const Op kOps[] = {
 };
 
 }  // namespace
+
+void CheckSelected(int64_t selected, int64_t wanted) {
+  if (selected == wanted) return;
+  throw Error("ERR_CHECKPOINT_MISMATCH", "'indexes' selects " + std::to_string(selected) +
+                                             " channels, the graph says " + std::to_string(wanted) +
+                                             ". Load the weights that belong to this graph.");
+}
 
 const Op& FindOp(const Node& node) {
   for (const auto& op : kOps) {

@@ -65,6 +65,9 @@ struct Op {
   Flow flow;
 };
 
+/// Throws ERR_CHECKPOINT_MISMATCH unless a selection picks as many channels as its graph says.
+void CheckSelected(int64_t selected, int64_t wanted);
+
 /// The row of an op; throws ERR_INVALID_ARGUMENT that lists the ops there are.
 const Op& FindOp(const Node& node);
 

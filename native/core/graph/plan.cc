@@ -71,6 +71,7 @@ Plan::Plan(const Graph& graph, const std::vector<BoundNode>& bound, const std::v
   PlanPasses passes(this, bound, entries, training);
   if (rewrite) {
     passes.FoldBatchNorm();
+    passes.FuseNormalisation();
     passes.HoistPointwiseOverUpsampling();
   }
   passes.RunInPlace();

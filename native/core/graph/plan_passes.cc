@@ -2,7 +2,16 @@
 
 #include <algorithm>
 
+#include "core/graph/normalise.h"
+
 namespace torchvid {
+
+namespace {
+
+/// The output of a step that another has taken over.
+constexpr int kGone = -1;
+
+}  // namespace
 
 const BoundNode& PlanPasses::Bound(const Node* node) const {
   return *std::find_if(bound_.begin(), bound_.end(), [&](const BoundNode& b) { return b.node == node; });
@@ -47,6 +56,49 @@ void PlanPasses::FoldBatchNorm() {
     target.output = norm.output;
     plan_.steps_.erase(plan_.steps_.begin() + static_cast<std::ptrdiff_t>(i));
   }
+}
+
+Plan::Step* PlanPasses::SoleReader(int value, const std::string& op) {
+  if (Readers(value) != 1) return nullptr;
+  for (auto& step : plan_.steps_) {
+    if (step.node->op == op && step.inputs[0] == value) return &step;
+  }
+  return nullptr;
+}
+
+void PlanPasses::FuseNormalisation() {
+  if (training_) return;
+  for (auto& norm : plan_.steps_) {
+    if (norm.node->op != "batchNorm") continue;
+    auto* select = SoleReader(norm.output, "select");
+    auto* last = select == nullptr ? &norm : select;
+    auto* relu = SoleReader(last->output, "relu");
+    if (relu != nullptr) last = relu;
+    const double epsilon = AttributeReader(*norm.node).Number("epsilon", 1e-5);
+    // Prepared: factor and summand per channel, and the channels selected.
+    norm.prepare = [norms = norm.prepare, masks = select == nullptr ? Plan::Prepare() : select->prepare,
+                    epsilon](const std::vector<Entry>& entries) {
+      const auto n = norms(entries);  // gamma, beta, running mean, running variance
+      auto scale = n[0] * (n[3] + epsilon).rsqrt();
+      auto shift = n[1] - n[2] * scale;
+      if (!masks) return TensorList{scale.contiguous(), shift.contiguous()};
+      const auto index = masks(entries)[0].nonzero().flatten();
+      if (index.size(0) == scale.size(0)) return TensorList{scale.contiguous(), shift.contiguous()};
+      return TensorList{scale.index_select(0, index), shift.index_select(0, index), index};
+    };
+    norm.kernel = [wanted = select == nullptr ? -1 : AttributeReader(*select->node).Integer("out", 1),
+                   rectified = relu != nullptr](const TensorList& x, const TensorList& w, const RunContext&) {
+      if (wanted >= 0) CheckSelected(w[0].size(0), wanted);
+      return Normalise(x[0], {w[0], w[1], w.size() > 2 ? w[2] : at::Tensor(), rectified});
+    };
+    norm.in_place = nullptr;
+    norm.output_free = true;
+    norm.output = last->output;
+    for (auto* step : {select, relu}) {
+      if (step != nullptr) step->output = kGone;
+    }
+  }
+  std::erase_if(plan_.steps_, [](const Plan::Step& step) { return step.output == kGone; });
 }
 
 bool PlanPasses::IsUniformDiagonal(const at::Tensor& weight) const {

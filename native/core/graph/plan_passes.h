@@ -14,6 +14,10 @@ class PlanPasses {
   /// Batch-norm with fixed statistics after a convolution becomes part of its weight and
   /// bias.
   void FoldBatchNorm();
+  /// In inference, what is left of batch-norms becomes one pass over memory together with the selection and
+  /// the ReLU behind it: a selection then costs an index, and channels that are not selected are never
+  /// computed.
+  void FuseNormalisation();
   /// A 1x1 convolution over concatenated maps that were upsampled by one fixed kernel per channel is done
   /// before the upsampling: upsampling is linear and acts on each channel alike, so the two commute. OSVOS's
   /// fuse layer then upsamples 1 channel per side instead of 16.
@@ -26,6 +30,8 @@ class PlanPasses {
   /// The step that makes `value` if it makes it for one reader alone, else null.
   const Plan::Step* SoleProducer(int value) const;
   int Readers(int value) const;
+  /// The step of that op that alone reads `value`, or null.
+  Plan::Step* SoleReader(int value, const std::string& op);
   bool IsUniformDiagonal(const at::Tensor& weight) const;
   void HoistOne(size_t position);
 
