@@ -54,7 +54,12 @@ export async function readImages(path: string, settings: ReadSettings): Promise<
   return { dataset: found.dataset, ...(await split(all, { test: testSplit, seed })), heldOut: true }
 }
 
-async function readPart(found: Found, part: 'train' | 'test', settings: ReadSettings, classes?: string[]): Promise<ImageSet> {
+async function readPart(
+  found: Found,
+  part: 'train' | 'test',
+  settings: ReadSettings,
+  classes?: string[],
+): Promise<ImageSet> {
   const { dataset, path, test } = found
   const { signal, onProgress, onWarning, imageSize: size } = settings
   // A single file, or a pair without a test set: the reader's own default is the split that is there.

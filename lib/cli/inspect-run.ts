@@ -75,7 +75,7 @@ function printNetwork(graph: Graph, shapes: Record<string, number[]>, { layers, 
   const facts: [string, string][] = [
     ...graph.inputs.map(({ name, shape }): [string, string] => [
       'Input',
-      `${name} ${shape.map((size) => size ?? 'any').join('x')}, here ${shapes[name]?.join('x')}`,
+      `${name} [${shape.map((size) => size ?? 'any').join(', ')}], here ${shapes[name]?.join('x')}`,
     ]),
     ...Object.entries(graph.outputs).map(([name, node]): [string, string] => {
       const shape = layers.find((layer) => layer.name === node)?.shape
@@ -96,7 +96,7 @@ function printScales(scales: Scales[], threshold: number): void {
     console.log('There is no batch-norm, so there are no scales that a cut could go by.')
     return
   }
-  const number = (value: number) => value.toPrecision(3)
+  const number = (value: number) => (value !== 0 && value < 1e-3 ? value.toExponential(2) : value.toPrecision(3))
   const rows = scales.map(({ name, channels, min, median, max, below }) => [
     ...[printable(name), String(channels), number(min), number(median), number(max), formatPercent(below)],
   ])

@@ -24,10 +24,12 @@ export function isNetworkName(model: string): boolean {
   return /^((vgg|preresnet|densenet|resnet)\d*|mlp)$/.test(model)
 }
 
-/** What MODEL is: a file wins over a network's name. `ERR_INVALID_ARGUMENT` when it is neither. */
+/** What MODEL is: a file wins over a network's name. `ERR_IO` or `ERR_INVALID_ARGUMENT` when it is neither. */
 export async function modelKind(model: string): Promise<'file' | 'name'> {
   if ((await kindOf(model)) === 'file') return 'file'
   if (isNetworkName(model)) return 'name'
+  if (/[\\/.]/.test(model))
+    throw new TorchvidError('ERR_IO', `MODEL: there is no file ${describe(model)}. Check the path.`)
   const text = `MODEL: there is no file ${describe(model)}, and it is no network's name. Wanted a file of torchvid (.safetensors), or one of ${NETWORK_NAMES}.`
   throw new TorchvidError('ERR_INVALID_ARGUMENT', text)
 }
@@ -52,23 +54,24 @@ export function graphNamed(name: string, { classes, image }: NetworkSettings): G
   }
 }
 
-/**
- * A network to start from: of a file, or fresh by its name, with `weights` where they are given (also a slimmed one of
- * the references, `{ cfg, state_dict }`).
- */
-export async function openModel(
-  model: string,
+/** The network of a file with its graph inside. `ERR_INVALID_ARGUMENT` when it has weights alone. */
+export async function openFile(file: string, device?: Device): Promise<Network> {
+  const { metadata } = await readTable(file)
+  if (metadata[graphKey] !== undefined) return await Network.open(file, { device })
+  const text = `MODEL: ${describe(file)} holds weights but no graph, so it does not say which network it is. Give the network's name as MODEL (${NETWORK_NAMES}) and the file as --weights.`
+  throw new TorchvidError('ERR_INVALID_ARGUMENT', text)
+}
+
+/** A network by its name: fresh, or with `weights` (also slimmed ones of the references, `{ cfg, state_dict }`). */
+export async function openNamed(
+  name: string,
   options: { settings: NetworkSettings; weights?: string; device?: Device; seed: number },
 ): Promise<Network> {
   const { settings, weights, device, seed } = options
-  if ((await modelKind(model)) === 'file') {
-    await checkGraphInside(model)
-    return await Network.open(model, { device })
-  }
   if (weights !== undefined && (await readTable(weights)).extras?.has('cfg')) {
-    return await slimmedNetwork(model, weights, settings, device)
+    return await openSlimmed(name, weights, settings, device)
   }
-  const network = await Network.create(graphNamed(model, settings), { device, seed })
+  const network = await Network.create(graphNamed(name, settings), { device, seed })
   try {
     if (weights !== undefined) await network.load(weights)
     return network
@@ -79,7 +82,7 @@ export async function openModel(
 }
 
 /** Of the references' `{ cfg, state_dict }`: as narrow as its cfg says. */
-async function slimmedNetwork(model: string, weights: string, settings: NetworkSettings, device?: Device) {
+async function openSlimmed(model: string, weights: string, settings: NetworkSettings, device?: Device) {
   const { classes, image } = settings
   const common = { classes, ...(image === undefined ? {} : { input: image }) }
   switch (partsOf(model).family) {
@@ -98,14 +101,6 @@ async function slimmedNetwork(model: string, weights: string, settings: NetworkS
       throw new TorchvidError('ERR_INVALID_ARGUMENT', text)
     }
   }
-}
-
-/** Weights alone say nothing of layers; `ERR_INVALID_ARGUMENT` with what to do instead. */
-async function checkGraphInside(file: string): Promise<void> {
-  const { metadata } = await readTable(file)
-  if (metadata[graphKey] !== undefined) return
-  const text = `MODEL: ${describe(file)} holds weights but no graph, so it does not say which network it is. Give the network's name as MODEL (${NETWORK_NAMES}) and the file as --weights.`
-  throw new TorchvidError('ERR_INVALID_ARGUMENT', text)
 }
 
 function partsOf(name: string): { family: string; depth: number | undefined } {

@@ -64,7 +64,8 @@ async function checkFolder(folder: string): Promise<void> {
   }
 }
 
-async function checkFile(file: string): Promise<void> {
+/** That a file can be written there; makes its folder. */
+export async function checkFile(file: string): Promise<void> {
   const found = await stat(file).catch(() => undefined)
   if (found?.isDirectory())
     throw new TorchvidError('ERR_IO', `${describe(file)} is a folder, wanted the name of a file.`)

@@ -41,9 +41,9 @@ export function formatShort(value: number): string {
   return size === 1 ? formatCount(value) : `${(value / size).toPrecision(3)} ${unit}`
 }
 
-/** A share in percent with one digit: "91.7 %". */
-export function formatPercent(value: number): string {
-  return `${(value * 100).toFixed(1)} %`
+/** A share in percent: "91.7 %". */
+export function formatPercent(value: number, digits = 1): string {
+  return `${(value * 100).toFixed(digits)} %`
 }
 
 /** How much of `before` is gone: "-88.5 %". */

@@ -2,7 +2,6 @@ import { writeWhole } from '../data/files.ts'
 import { checkInteger, invalidArgument, TorchvidError } from '../errors.ts'
 import type { Graph, GraphNode } from '../graph/types.ts'
 import { packageVersion } from '../libtorch/package.ts'
-import type { Network } from '../network.ts'
 import { encodeModel } from './encode.ts'
 import { OnnxGraph } from './graph.ts'
 import { OnnxLayer, type OnnxValue, type Weights } from './layer.ts'
@@ -10,6 +9,7 @@ import { graphDescription, inputDescription, metadata } from './metadata.ts'
 import { onnxOps } from './ops.ts'
 import { dataType, type ValueInfoProto } from './schema.ts'
 import { inferShapes, type OnnxShape, type Shapes } from './shapes.ts'
+import type { OnnxSource } from './source.ts'
 
 /** Settings of `Network.exportOnnx`. */
 export interface ExportOnnxOptions {
@@ -31,7 +31,7 @@ const formats: Record<number, number> = { 15: 8, 16: 8, 17: 8, 18: 8, 19: 9, 20:
  * (`torchvid.pixels.*`: value = (x - mean) / std for x in 0..255; all three in the order named, (N, C, H, W)).
  * @throws TorchvidError ERR_INVALID_ARGUMENT, ERR_SHAPE, ERR_IO, ERR_DISPOSED
  */
-export async function exportOnnx(network: Network, path: string, options: ExportOnnxOptions = {}): Promise<void> {
+export async function exportOnnx(network: OnnxSource, path: string, options: ExportOnnxOptions = {}): Promise<void> {
   if (typeof path !== 'string' || path === '') throw invalidArgument('path', path, 'the path of the file to write')
   if (options === null || typeof options !== 'object')
     throw invalidArgument('options', options, 'an object such as { inputs: { image: [1, 3, 32, 32] } }')
@@ -65,7 +65,7 @@ function rowOf({ op, name }: GraphNode) {
 }
 
 /** Every layer's operators, and the constants and weights they use. */
-async function writeLayers(network: Network, shapes: Shapes): Promise<OnnxGraph> {
+async function writeLayers(network: OnnxSource, shapes: Shapes): Promise<OnnxGraph> {
   const { inputs, nodes, outputs } = network.graph
   const tensors = new Map(network.parameters().map(({ name, shape }) => [name, shape]))
   const outputNames = Object.keys(outputs)
@@ -102,7 +102,7 @@ function soleOutput(graph: Graph, layer: string): string | undefined {
 }
 
 /** The network's tensors. Those that a row asks for get their state_dict names, unless an input or output has it. */
-function weightsOf(network: Network, shapes: Map<string, number[]>, onnx: OnnxGraph): Weights {
+function weightsOf(network: OnnxSource, shapes: Map<string, number[]>, onnx: OnnxGraph): Weights {
   // The tensors as they are now: what a training that ends meanwhile brings does not mix with them.
   const { handle } = network
   const names = new Map([...shapes.keys()].map((name) => [name, onnx.freeName(name)]))

@@ -1,6 +1,6 @@
 import { describe, invalidArgument, TorchvidError } from '../errors.ts'
 import type { Graph, GraphInput } from '../graph/types.ts'
-import type { Network } from '../network.ts'
+import type { OnnxSource } from './source.ts'
 
 /** A size, or null for any; a text is any size too, the same wherever the text stands. */
 export type OnnxShape = (number | string | null)[]
@@ -25,7 +25,7 @@ const probe = { batch: 2, other: 64 }
  * The shapes of a network's values with these inputs.
  * @throws TorchvidError ERR_INVALID_ARGUMENT, ERR_SHAPE, ERR_DISPOSED
  */
-export async function inferShapes(network: Network, given: Record<string, OnnxShape> | undefined): Promise<Shapes> {
+export async function inferShapes(network: OnnxSource, given: Record<string, OnnxShape> | undefined): Promise<Shapes> {
   const inputs = inputShapes(network.graph, given)
   const batches = new Set(Object.values(inputs).map((shape) => shape[0]))
   const free = [...new Set(Object.values(inputs).flat())].filter((size) => typeof size === 'string')
@@ -58,7 +58,7 @@ export async function inferShapes(network: Network, given: Record<string, OnnxSh
 
 /** Every value's shape when free sizes are these. */
 async function run(
-  network: Network,
+  network: OnnxSource,
   inputs: Record<string, (number | string)[]>,
   free: Map<string, number>,
 ): Promise<Map<string, number[]>> {

@@ -53,6 +53,8 @@ export interface PruneResult {
   report: PruneReport
 }
 
+type Target = NonNullable<PruneOptions['target']>
+
 const defaultScore: Record<string, 'scale' | 'variance'> = { select: 'scale', group: 'variance' }
 
 /** Enough for a layer to carry something on; the report says where it was needed. */
@@ -68,9 +70,9 @@ const defaultFloor = 4
  */
 export async function prune(network: Network, options: PruneOptions): Promise<PruneResult> {
   checkNetwork('network', network)
-  const settings = checkOptions(options)
+  const settings = checkPruneOptions(options)
   const shapes = options.inputs ?? inputShapes(network.graph)
-  const target = await absoluteTarget(network, options.target ?? {}, shapes)
+  const target = options.target === undefined ? {} : await absoluteTarget(network, options.target, shapes)
   const result = await native().prune(network.handle, { ...settings, target, shapes })
   const graph: Graph = { ...network.graph, nodes: result.nodes, outputs: result.outputs }
   const { kept, gammas, warnings, ratio, threshold } = result
@@ -97,7 +99,11 @@ export function inputShapes(graph: Graph): Record<string, number[]> {
   )
 }
 
-function checkOptions(options: PruneOptions) {
+/**
+ * What needs no network to be checked, with its defaults.
+ * @throws TorchvidError ERR_INVALID_ARGUMENT
+ */
+export function checkPruneOptions(options: PruneOptions) {
   if (typeof options !== 'object' || options === null)
     throw invalidArgument('options', options, 'an object with ratio or target')
   const {
@@ -109,40 +115,44 @@ function checkOptions(options: PruneOptions) {
     roundTo = 1,
     keepAtLeast = defaultFloor,
     keepShare = 0,
+    inputs,
   } = options
   if ((ratio === undefined) === (target === undefined)) {
     throw invalidArgument('ratio', ratio, 'either ratio or target')
   }
   if (ratio !== undefined && checkNumber('ratio', ratio, 0, 1) === 1)
     throw invalidArgument('ratio', ratio, 'a number below 1')
+  if (target !== undefined) checkTarget(target)
   if (strategy !== 'select' && strategy !== 'group') throw invalidArgument('strategy', strategy, "'select' or 'group'")
   if (score !== 'scale' && score !== 'variance') throw invalidArgument('score', score, "'scale' or 'variance'")
   if (typeof fold !== 'boolean') throw invalidArgument('fold', fold, 'true or false')
   checkInteger('roundTo', roundTo, 1)
   checkInteger('keepAtLeast', keepAtLeast, 0)
   checkNumber('keepShare', keepShare, 0, 1)
+  if (inputs !== undefined && (typeof inputs !== 'object' || inputs === null || Array.isArray(inputs)))
+    throw invalidArgument('inputs', inputs, 'an object of shapes by input, such as { image: [1, 3, 32, 32] }')
   return { ratio: ratio ?? 0, strategy, score, fold, roundTo, keepAtLeast, keepShare }
 }
 
-async function absoluteTarget(
-  network: Network,
-  target: NonNullable<PruneOptions['target']>,
-  shapes: Record<string, number[]>,
-): Promise<{ macs?: number; parameters?: number }> {
+function checkTarget(target: unknown): asserts target is Target {
   if (typeof target !== 'object' || target === null)
     throw invalidArgument('target', target, 'an object { macs?, parameters? }')
   const unknown = Object.keys(target).find((key) => key !== 'macs' && key !== 'parameters')
   if (unknown !== undefined) throw invalidArgument('target', target, 'macs or parameters')
-  const given = Object.entries(target).filter(([, value]) => value !== undefined) as ['macs' | 'parameters', number][]
-  if (given.length === 0) return {}
+  const given = Object.entries(target).filter(([, value]) => value !== undefined)
+  if (given.length === 0) throw invalidArgument('target', target, 'macs, parameters or both')
+  for (const [key, value] of given)
+    if (checkNumber(`target.${key}`, value, 0) === 0) throw invalidArgument(`target.${key}`, value, 'more than 0')
+}
+
+/** The counts to come down to. */
+async function absoluteTarget(network: Network, target: Target, shapes: Record<string, number[]>): Promise<Target> {
   const summary = await network.summary(shapes)
-  return Object.fromEntries(
-    given.map(([key, value]) => {
-      checkNumber(`target.${key}`, value, 0)
-      if (value === 0) throw invalidArgument(`target.${key}`, value, 'more than 0')
-      return [key, Math.floor(value < 1 ? value * summary[key] : value)]
-    }),
-  )
+  const count = (key: keyof Target) => {
+    const value = target[key]
+    return value === undefined ? {} : { [key]: Math.floor(value < 1 ? value * summary[key] : value) }
+  }
+  return { ...count('macs'), ...count('parameters') }
 }
 
 const reported = new Set(['conv', 'convTranspose', 'linear', 'batchNorm', 'select'])

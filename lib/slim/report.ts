@@ -63,7 +63,11 @@ export function mergeReports(cuts: { kept: Record<string, number[]>; report: Pru
   const [first, ...later] = cuts as [(typeof cuts)[number], ...typeof cuts]
   return later.reduce(
     (merged, { kept, report }) => ({
-      kept: mapValues(merged.kept, (before, name) => (kept[name] ?? []).map((place) => before[place] as number)),
+      kept: mapValues(merged.kept, (before, name) => {
+        // Before a selection a batch-norm keeps its width: what is left of it is more than goes on from it.
+        const left = merged.report.layers.find((layer) => layer.name === name)?.kept ?? before
+        return (kept[name] ?? []).map((place) => left[place] as number)
+      }),
       report: {
         ...merged.report,
         threshold: report.threshold,

@@ -1,15 +1,16 @@
 import type { ImageSet } from '../data/image-set.ts'
 import { type Run, type RunContext, type RunOptions, startRun } from '../engine/run.ts'
+import { trainingBasics } from '../engine/training.ts'
 import { checkInteger, checkNumber, invalidArgument } from '../errors.ts'
 import type { Network } from '../network.ts'
 import { evaluate } from './evaluate.ts'
-import { checkNetwork, imageSetOf } from './images.ts'
-import { inputShapes, type PruneOptions, type PruneResult, prune } from './prune.ts'
-import type { ChannelMask, ImageTrainingOptions, SlimProgress } from './recipe.ts'
+import { checkBatches, checkClasses, checkNetwork, imageSetOf, intakeOf } from './images.ts'
+import { checkPruneOptions, inputShapes, type PruneOptions, type PruneResult, prune } from './prune.ts'
+import { type ChannelMask, type ImageTrainingOptions, recipeFrom, type SlimProgress } from './recipe.ts'
 import type { SlimReport, StageReport } from './report.ts'
 import { mergeReports } from './report.ts'
 import { StageFiles } from './stages.ts'
-import { type FineTuneOptions, finetune, train } from './train.ts'
+import { type FineTuneOptions, fineTuneDefaults, finetune, objectiveOf, train } from './train.ts'
 
 /** A training that is part of `slim`: no files and no signal of its own. */
 type StageTraining = Partial<Omit<ImageTrainingOptions, 'masks' | keyof RunOptions<never>>>
@@ -60,24 +61,30 @@ export interface SlimResult {
  * says. With `test`, the accuracy is measured at the start and after every stage.
  *
  * With `checkpoint: { path, every }` every training writes its state to a file beside `path`, named after its stage, and
- * finished trainings leave their network there; `resume` with that path, and the same options, goes on from there.
+ * finished trainings leave their network there; `resume` with that path, and the same options, goes on from there. Without
+ * `resume`, what an older run left under that name is removed.
  * @param net trained or fresh; it is not changed
- * @throws TorchvidError (the run rejects) as `slim.train`, `slim.prune` and `slim.finetune`
+ * @throws TorchvidError (the run rejects) as `slim.train`, `slim.prune` and `slim.finetune`; what is wrong with an option is
+ *   said before anything is trained
  */
 export function slimNetwork(net: Network, options: SlimOptions): Run<SlimResult, SlimStageProgress> {
   return startRun<SlimResult, SlimStageProgress>(options ?? {}, async (context) => {
     checkNetwork('net', net)
-    const plan = planOf(options ?? {})
-    const slimming = new Slimming(await net.clone(), await withData(options), plan, context)
-    return await slimming.run()
+    const plan = planOf(options)
+    const files = new StageFiles(options.checkpoint, options.resume)
+    const data = await withData(options)
+    return await new Slimming(await net.clone(), data, plan, files, context).run()
   })
 }
 
 /** The options with data that is there. */
 async function withData(options: SlimOptions): Promise<SlimOptions> {
+  const { fineTune } = options
   const train = await imageSetOf('train', options.train)
   const test = options.test === undefined ? undefined : await imageSetOf('test', options.test)
-  return { ...options, train, test }
+  if (!fineTune || fineTune.train === undefined) return { ...options, train, test }
+  const own = await imageSetOf('fineTune.train', fineTune.train, fineTune.teacher === undefined)
+  return { ...options, train, test, fineTune: { ...fineTune, train: own } }
 }
 
 /** How the passes go. */
@@ -91,24 +98,28 @@ interface Plan {
 
 function planOf(options: SlimOptions): Plan {
   if (typeof options !== 'object' || options === null) throw invalidArgument('options', options, 'an object')
-  const { passes = 1, target, iterative = false } = options
+  const { passes = 1, target, iterative = false, fineTune = {} } = options
   checkInteger('passes', passes, 1, 100)
   if (target !== undefined && options.ratio !== undefined)
     throw invalidArgument('ratio', options.ratio, 'either ratio or target')
   const ratio = target === undefined ? checkNumber('ratio', options.ratio ?? 0.7, 0, 0.999) : undefined
+  if (fineTune !== false && (typeof fineTune !== 'object' || fineTune === null))
+    throw invalidArgument('fineTune', fineTune, 'an object of settings, or false')
   const { strategy, score, fold, roundTo, keepAtLeast, inputs } = options
   const keepShare = options.keepShare ?? (passes > 1 ? 0.5 : 0)
   const cut = Array.from({ length: passes }, (_, pass): PruneOptions => {
     const common = { strategy, score, fold, roundTo, keepAtLeast, keepShare, inputs }
+    if (target !== undefined) return { ...common, target: targetOf(target, pass, passes) }
     // The same share of what is left in every pass: (1 - share)^passes = 1 - ratio.
-    if (ratio !== undefined) return { ...common, ratio: 1 - (1 - ratio) ** (1 / passes) }
-    return { ...common, target: targetOf(target as NonNullable<PruneOptions['target']>, pass, passes) }
+    return { ...common, ratio: passes === 1 ? ratio : 1 - (1 - (ratio as number)) ** (1 / passes) }
   })
-  return { passes, cut, shares: sharesOf(iterative, cut[0]?.ratio, passes) }
+  for (const each of cut) checkPruneOptions(each)
+  return { passes, cut, shares: sharesOf(iterative, ratio, passes) }
 }
 
 /** Of passes with a target: shares are approached in equal factors, counts are for the last pass alone. */
 function targetOf(target: NonNullable<PruneOptions['target']>, pass: number, passes: number): PruneOptions['target'] {
+  checkPruneOptions({ target })
   const step = (value: number | undefined) => {
     if (value === undefined) return undefined
     if (value < 1) return value ** (1 / passes)
@@ -119,8 +130,10 @@ function targetOf(target: NonNullable<PruneOptions['target']>, pass: number, pas
 }
 
 function sharesOf(iterative: SlimOptions['iterative'], ratio: number | undefined, passes: number): number[] {
-  if (iterative === false) return []
-  const { from = 0.1, step = 0.01 } = iterative === true || iterative === undefined ? {} : iterative
+  if (iterative === false || iterative === undefined) return []
+  if (iterative !== true && (typeof iterative !== 'object' || iterative === null))
+    throw invalidArgument('iterative', iterative, 'true, false or { from, step }')
+  const { from = 0.1, step = 0.01 } = iterative === true ? {} : iterative
   if (ratio === undefined || passes > 1)
     throw invalidArgument('iterative', iterative, 'left out with target or several passes')
   checkNumber('iterative.from', from, 0, ratio)
@@ -128,11 +141,30 @@ function sharesOf(iterative: SlimOptions['iterative'], ratio: number | undefined
   return Array.from({ length: Math.floor((ratio - from) / step + 1e-9) + 1 }, (_, i) => from + i * step)
 }
 
+/** One training of the plan. */
+interface Stage {
+  stage: SlimStageProgress['stage']
+  pass: number
+  /** What its files are called. */
+  name: string
+  /** Iterative alone: the share of the channels that is held. */
+  share?: number
+}
+
+/** All trainings, in order. */
+function stagesOf({ fineTune }: SlimOptions, { passes, shares }: Plan): Stage[] {
+  return Array.from({ length: passes }, (_, i) => i + 1).flatMap((pass): Stage[] => [
+    { stage: 'train', pass, name: `${pass}-train` },
+    ...shares.map((share, i): Stage => ({ stage: 'iterate', pass, name: `${pass}-iterate-${i + 1}`, share })),
+    ...(fineTune === false ? [] : [{ stage: 'finetune', pass, name: `${pass}-finetune` } as const]),
+  ])
+}
+
 /** One slimming under way. */
 class Slimming {
-  private readonly stages: StageReport[] = []
+  private readonly reports: StageReport[] = []
   private readonly cuts: PruneResult[] = []
-  private readonly files: StageFiles
+  private readonly stages: Stage[]
   private readonly steps: number
   private done = 0
 
@@ -140,32 +172,50 @@ class Slimming {
     private network: Network,
     private readonly options: SlimOptions,
     private readonly plan: Plan,
+    private readonly files: StageFiles,
     private readonly context: RunContext<SlimStageProgress>,
   ) {
-    this.files = new StageFiles(options.checkpoint, options.resume)
-    this.steps = stepsOf(options, plan)
+    this.stages = stagesOf(options, plan)
+    this.steps = this.stages.reduce((sum, { stage }) => sum + stepsOf(options, stage), 0)
   }
 
   async run(): Promise<SlimResult> {
-    await this.measure('start', 1, performance.now())
-    for (let pass = 1; pass <= this.plan.passes; pass++) await this.pass(pass)
+    try {
+      await this.check()
+      await this.files.prepare(this.stages.map(({ name }) => name))
+      await this.measure('start', 1, performance.now())
+      for (let pass = 1; pass <= this.plan.passes; pass++) await this.pass(pass)
+    } catch (error) {
+      this.network.dispose()
+      throw error
+    }
     const { kept, report } = mergeReports(this.cuts)
-    return { network: this.network, kept, report: { ...report, stages: this.stages } }
+    return { network: this.network, kept, report: { ...report, stages: this.reports } }
+  }
+
+  /** What would otherwise come out after the sparse training, which may take days. */
+  private async check(): Promise<void> {
+    const { network, options, plan } = this
+    trainingBasics(options)
+    const [cut] = plan.cut
+    if (cut?.target !== undefined) (await prune(network, cut)).network.dispose()
+    const { fineTune = {} } = options
+    if (fineTune === false) return
+    const settings = { ...this.training(), ...fineTuneOf(fineTune) } as FineTuneOptions
+    const { batchSize } = recipeFrom(settings, fineTuneDefaults)
+    objectiveOf(network, settings)
+    settings.teacher?.parameters() // says when it was disposed
+    const set = settings.train as ImageSet
+    const name = fineTune.train === undefined ? 'train' : 'fineTune.train'
+    const intake = await intakeOf(network, name, set)
+    if (settings.teacher === undefined) checkClasses(network, name, set, intake)
+    checkBatches(network, name, set, intake, batchSize)
   }
 
   private async pass(pass: number): Promise<void> {
+    const stages = this.stages.filter((stage) => stage.pass === pass)
     let start = performance.now()
-    const { sparsity } = this.options
-    await this.trained('train', pass, (options) => train(this.network, { ...options, sparsity }))
-    for (const [i, share] of this.plan.shares.entries()) {
-      const masks = await this.masksAt(share)
-      await this.trained(
-        'iterate',
-        pass,
-        (options) => train(this.network, { ...options, sparsity, masks, epochs: 1 }),
-        i,
-      )
-    }
+    for (const stage of stages) if (stage.stage !== 'finetune') await this.trained(stage)
     await this.measure('train', pass, start)
 
     start = performance.now()
@@ -175,32 +225,54 @@ class Slimming {
     this.network = cut.network
     await this.measure('prune', pass, start)
 
-    const { fineTune = {} } = this.options
-    if (fineTune === false) return
+    const fineTune = stages.find(({ stage }) => stage === 'finetune')
+    if (fineTune === undefined) return
     start = performance.now()
-    await this.trained('finetune', pass, (options) => finetune(this.network, { ...options, ...fineTuneOf(fineTune) }))
+    await this.trained(fineTune)
     await this.measure('finetune', pass, start)
   }
 
   /** Runs one training of the plan, or takes over what it left when it was finished before. */
-  private async trained(
-    stage: SlimStageProgress['stage'],
-    pass: number,
-    start: (options: ImageTrainingOptions) => Run<Network, SlimProgress>,
-    place?: number,
-  ): Promise<void> {
-    const name = [pass, stage, ...(place === undefined ? [] : [place + 1])].join('-')
-    if (await this.files.reopened(this.network, name)) return
-    const run = start({ ...this.training(), ...(await this.files.of(name)), signal: this.context.signal })
+  private async trained(stage: Stage): Promise<void> {
+    const { name } = stage
     const before = this.done
-    for await (const progress of run) {
-      this.done = before + progress.step
-      const steps = Math.max(this.steps, this.done)
-      const secondsLeft = (steps - this.done) * progress.secondsPerStep
-      this.context.report([{ ...progress, stage, pass, step: this.done, steps, secondsLeft }])
+    if (!(await this.files.reopened(this.network, name))) {
+      const masks = stage.share === undefined ? undefined : await this.masksAt(stage.share)
+      const files = await this.files.of(name)
+      const run = this.start(stage, { ...this.training(), ...files, masks, signal: this.context.signal })
+      await this.follow(stage, run)
+      await this.files.finish(this.network, name)
+    }
+    this.done = before + stepsOf(this.options, stage.stage)
+  }
+
+  private start({ stage }: Stage, options: ImageTrainingOptions): Run<Network, SlimProgress> {
+    const { sparsity, fineTune } = this.options
+    if (stage === 'finetune') return finetune(this.network, { ...options, ...fineTuneOf(fineTune || {}) })
+    if (stage === 'train') return train(this.network, { ...options, sparsity })
+    return train(this.network, { ...options, sparsity, epochs: 1, steps: undefined })
+  }
+
+  /** Passes on what a training reports, its steps counted from the first of all. */
+  private async follow({ stage, pass }: Stage, run: Run<Network, SlimProgress>): Promise<void> {
+    const { done, steps } = this
+    let waiting: SlimStageProgress[] = []
+    const handOn = () => {
+      const records = waiting
+      waiting = []
+      this.context.report(records)
+    }
+    try {
+      for await (const progress of run) {
+        const step = done + progress.step
+        const secondsLeft = (steps - step) * progress.secondsPerStep
+        // Records that come together go on together, so that onProgress gets the latest of them.
+        if (waiting.push({ ...progress, stage, pass, step, steps, secondsLeft }) === 1) setImmediate(handOn)
+      }
+    } finally {
+      handOn()
     }
     await run.result
-    await this.files.finish(this.network, name)
   }
 
   /** The options that all trainings share. */
@@ -219,7 +291,7 @@ class Slimming {
       milestones,
       factor,
     }
-    return given({ train, ...recipe, shuffle, augment, seed, device, precision }) as unknown as ImageTrainingOptions
+    return given({ train, ...recipe, shuffle, augment, seed, device, precision })
   }
 
   private async masksAt(ratio: number): Promise<ChannelMask[]> {
@@ -240,31 +312,28 @@ class Slimming {
     const seconds = (performance.now() - start) / 1000
     const { signal } = this.context
     const { accuracy, loss } = test ? await evaluate(this.network, test, { signal }) : { accuracy: null, loss: null }
-    this.stages.push({ stage, pass, accuracy, loss, parameters, macs, seconds })
+    this.reports.push({ stage, pass, accuracy, loss, parameters, macs, seconds })
   }
 }
 
 /** Of the sparse training, fine-tuning takes all but how long and how fast: rethinking-network-pruning's recipe. */
 function fineTuneOf(fineTune: Exclude<SlimOptions['fineTune'], false | undefined>): StageTraining {
-  const epochs = fineTune.steps === undefined ? fineTuneEpochs : undefined
-  return { epochs, steps: undefined, learningRate: 0.001, schedule: undefined, milestones: undefined, ...fineTune }
+  const own: StageTraining = given(fineTune)
+  const { epochs, learningRate } = fineTuneDefaults
+  const length = { epochs: own.steps === undefined ? epochs : undefined, steps: undefined }
+  return { ...length, learningRate, schedule: undefined, milestones: undefined, ...own }
 }
 
-const fineTuneEpochs = 40
-
-/** Steps of all trainings together. */
-function stepsOf(options: SlimOptions, { passes, shares }: Plan): number {
-  const { epochs = 160, steps, batchSize = 64, fineTune = {} } = options
-  const count = (options.train as ImageSet).shape[0]
-  const sparse = steps ?? epochs * Math.ceil(count / batchSize)
-  const tuned =
-    fineTune === false
-      ? 0
-      : (fineTune.steps ?? (fineTune.epochs ?? fineTuneEpochs) * Math.ceil(count / (fineTune.batchSize ?? batchSize)))
-  return passes * (sparse + tuned) + shares.length * Math.ceil(count / batchSize)
+/** Steps of one training. */
+function stepsOf(options: SlimOptions, stage: Stage['stage']): number {
+  const { fineTune } = options
+  const settings = stage === 'finetune' ? { ...given({ ...options }), ...fineTuneOf(fineTune || {}) } : options
+  const { epochs = 160, steps, batchSize = 64 } = settings
+  const perEpoch = Math.ceil((settings.train as ImageSet).shape[0] / batchSize)
+  return stage === 'iterate' ? perEpoch : (steps ?? epochs * perEpoch)
 }
 
 /** The options that were given: an explicit undefined is none. */
-function given(options: Record<string, unknown>): Record<string, unknown> {
-  return Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined))
+function given<T extends object>(options: T): T {
+  return Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined)) as T
 }

@@ -60,6 +60,9 @@ export function train(net: Network, options: SlimTrainOptions): Run<Network, Sli
   })
 }
 
+/** github.com/Eric-mingjie/rethinking-network-pruning's. */
+export const fineTuneDefaults: RecipeDefaults = { epochs: 40, learningRate: 0.001, schedule: 'constant' }
+
 /**
  * Trains without a penalty: recovers what a cut cost. As `train` in all else: `net` itself is updated when the run succeeds.
  * With `teacher`, the loss is the sum over outputs of the mean squared difference to the teacher's, in units of the variance
@@ -70,8 +73,8 @@ export function train(net: Network, options: SlimTrainOptions): Run<Network, Sli
 export function finetune(net: Network, options: FineTuneOptions): Run<Network, SlimProgress> {
   return startRun<Network, SlimProgress>(options ?? {}, async (context) => {
     checkNetwork('net', net)
-    const defaults: RecipeDefaults = { epochs: 40, learningRate: 0.001, schedule: 'constant' }
-    return await trainOnImages(net, options ?? {}, defaults, { objective: objectiveOf(net, options ?? {}) }, context)
+    const objective = objectiveOf(net, options ?? {})
+    return await trainOnImages(net, options ?? {}, fineTuneDefaults, { objective }, context)
   })
 }
 
@@ -151,7 +154,8 @@ function sparsityOf(net: Network, given: number | undefined): NativeTraining['sp
   return { parameters: norms.map(({ name }) => `${name}.weight`), strength }
 }
 
-function objectiveOf(net: Network, { teacher, outputs }: FineTuneOptions): NativeObjective {
+/** What fine-tuning aims at. @throws TorchvidError ERR_INVALID_ARGUMENT */
+export function objectiveOf(net: Network, { teacher, outputs }: FineTuneOptions): NativeObjective {
   if (teacher === undefined) {
     if (outputs !== undefined) throw invalidArgument('outputs', outputs, 'left out, or given with teacher')
     return { kind: 'crossEntropy', output: logitsOutput }
