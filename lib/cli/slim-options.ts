@@ -34,12 +34,12 @@ function normalisationOf(graph: Graph, { shape }: ImageSet): Pick<ImageSet, 'mea
 
 /** The cut's part of the options. */
 export function cutOptions(graph: Graph, images: Images | undefined, flags: SlimFlags): PruneOptions {
-  const { strategy, score, fold, roundTo, keepAtLeast, targetMacs, targetParameters } = flags
+  const { strategy, score, fold, roundTo, keepAtLeast, keepShare, targetMacs, targetParameters } = flags
   const hasTarget = (targetMacs ?? targetParameters) !== undefined
   const goal = hasTarget
     ? { target: { macs: targetMacs, parameters: targetParameters } }
     : { ratio: flags.ratio ?? DEFAULT_RATIO }
-  return { ...goal, strategy, score, fold, roundTo, keepAtLeast, inputs: shapesOf(graph, images, flags) }
+  return { ...goal, strategy, score, fold, roundTo, keepAtLeast, keepShare, inputs: shapesOf(graph, images, flags) }
 }
 
 /** All options but the images. */

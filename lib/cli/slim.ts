@@ -8,6 +8,7 @@ import {
   notNegative,
   numberList,
   positiveNumber,
+  probability,
   share,
   shareOrCount,
   wholeNumber,
@@ -41,6 +42,7 @@ export interface SlimFlags {
   fold?: boolean
   roundTo?: number
   keepAtLeast?: number
+  keepShare?: number
   passes?: number
   iterative?: boolean
   fineTuneEpochs?: number
@@ -176,6 +178,11 @@ function withCutOptions(command: Command): Command {
     .option('--fold', 'put what removed channels contribute on average into what follows')
     .option('--round-to <n>', 'round widths up to a multiple of n (default: 1)', wholeNumber(1))
     .option('--keep-at-least <n>', 'channels that every layer keeps (default: 4)', wholeNumber(0))
+    .option(
+      '--keep-share <x>',
+      'share of its channels that every layer keeps (default: 0; 0.5 with several passes)',
+      probability,
+    )
     .option('--passes <n>', 'train, cut and fine-tune so often (default: 1)', wholeNumber(1))
     .option('--iterative', 'cut step by step within the sparse training')
     .option(

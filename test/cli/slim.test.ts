@@ -104,9 +104,22 @@ describe('--only-prune', () => {
       strategy: 'group',
       score: 'scale',
       fold: true,
+      keepShare: 0.7,
     })
     network.dispose()
-    const options = ['--ratio', '0.4', '--round-to', '4', '--strategy', 'group', '--score', 'scale', '--fold']
+    const options = [
+      '--ratio',
+      '0.4',
+      '--round-to',
+      '4',
+      '--strategy',
+      'group',
+      '--score',
+      'scale',
+      '--fold',
+      '--keep-share',
+      '0.7',
+    ]
     const outcome = await torchvid(['slim', trained, '--only-prune', '--out', out, '--json', ...options])
     expect(outcome.status).toBe(0)
     const { channels, parameters, macs, threshold } = report
