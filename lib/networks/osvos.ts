@@ -38,25 +38,43 @@ function vggTrunk(image: Value): Value[] {
   })
 }
 
-/** Fixed bilinear upsampling by `stride`, cut to the picture's size. */
-function upsampled(x: Value, image: Value, stride: number, name: string): Value {
-  const init = { weight: { distribution: 'bilinear' as const } }
+/**
+ * Fixed bilinear upsampling by `stride`, cut to the picture's size. `dense`: its weight has zeros for all pairs of different
+ * channels, as the reference's; else each channel has a kernel of its own, which costs a sixteenth.
+ */
+function upsampled(x: Value, image: Value, stride: number, name: string, dense: boolean): Value {
   const channels = x.channels as number
-  const large = convTranspose(x, { out: channels, kernel: 2 * stride, stride, bias: false, frozen: true, init, name })
+  const large = convTranspose(x, {
+    out: channels,
+    kernel: 2 * stride,
+    stride,
+    groups: dense ? undefined : channels,
+    bias: false,
+    frozen: true,
+    init: { weight: { distribution: 'bilinear' } },
+    name,
+  })
   return crop(large, image)
 }
 
 /** The head on one tap per stride: a 16-channel map and a score per side, and the score of all sides together. */
-function head(image: Value, taps: { value: Value; stride: number }[], weight: Init): Record<string, Value> {
+function head(
+  image: Value,
+  taps: { value: Value; stride: number }[],
+  weight: Init,
+  denseUpsampling: boolean,
+): Record<string, Value> {
   const init = { weight, bias: zero }
   const sides = taps.map(({ value }, i) =>
     conv(value, { out: sideChannels, kernel: 3, padding: 1, init, name: `side_prep.${i}` }),
   )
-  const maps = sides.map((side, i) => upsampled(side, image, taps[i]?.stride as number, `upscale.${i}`))
+  const maps = sides.map((side, i) =>
+    upsampled(side, image, taps[i]?.stride as number, `upscale.${i}`, denseUpsampling),
+  )
   const outputs: Record<string, Value> = {}
   for (const [i, side] of sides.entries()) {
     const score = conv(side, { out: 1, kernel: 1, init, name: `score_dsn.${i}` })
-    outputs[`side${i + 1}`] = upsampled(score, image, taps[i]?.stride as number, `upscale_.${i}`)
+    outputs[`side${i + 1}`] = upsampled(score, image, taps[i]?.stride as number, `upscale_.${i}`, denseUpsampling)
   }
   outputs.fuse = conv(concat(maps), { out: 1, kernel: 1, init, name: 'fuse' })
   return outputs
@@ -79,13 +97,13 @@ export function osvos(options: { backbone?: OsvosBackbone } = {}): Graph {
     const taps = vggTrunk(image)
       .slice(1)
       .map((value, i) => ({ value, stride: 2 ** (i + 1) }))
-    return build(head(image, taps, { distribution: 'normal', value: 0.001 }), { task: 'osvos', backbone })
+    return build(head(image, taps, { distribution: 'normal', value: 0.001 }, true), { task: 'osvos', backbone })
   }
   if (backbone === 'mobilenet') {
     const image = input('image', [null, 3, null, null], mobilenetPixels)
     const trunk = mobilenetTrunk(image, 12)
     const taps = [1, 3, 5, 11, 12].map((block, i) => ({ value: trunk[block] as Value, stride: 2 ** (i + 1) }))
-    return build(head(image, taps, { distribution: 'kaimingNormalFanIn' }), { task: 'osvos', backbone })
+    return build(head(image, taps, { distribution: 'kaimingNormalFanIn' }, false), { task: 'osvos', backbone })
   }
   throw invalidArgument('backbone', backbone, "'vgg16' or 'mobilenet'")
 }

@@ -193,10 +193,12 @@ class Slimming {
     return { network: this.network, kept, report: { ...report, stages: this.reports } }
   }
 
-  /** What would otherwise come out after the sparse training, which may take days. */
+  /** What would otherwise come out after the sparse training, which may take days, or after older files are gone. */
   private async check(): Promise<void> {
     const { network, options, plan } = this
     trainingBasics(options)
+    recipeFrom(this.training(), fineTuneDefaults)
+    if (options.sparsity !== undefined) checkNumber('sparsity', options.sparsity, 0)
     const [cut] = plan.cut
     if (cut?.target !== undefined) (await prune(network, cut)).network.dispose()
     const { fineTune = {} } = options

@@ -353,6 +353,15 @@ describe('bad input', () => {
     })
   })
 
+  test.each(['select', 'group'] as const)('%s: scales that are no numbers rank nothing', async (strategy) => {
+    for (const bad of [Number.NaN, Number.POSITIVE_INFINITY]) {
+      await withNetwork(smallNetwork(), async (network) => {
+        await scaled(network, [1, bad, 2, bad, 3, 4], [1, 2, 3, 4, 5])
+        await refuses('ERR_NOT_FINITE', /norm/, () => slim.prune(network, { ratio: 0.5, strategy }))
+      })
+    }
+  })
+
   test('a network in which nothing can go', async () => {
     const { build, input, linear, batchNorm, conv, add, relu } = graph
     const plain = build({ logits: linear(input('image', [null, 4]), { out: 3 }) })

@@ -21,7 +21,7 @@ double FanOut(const std::vector<int64_t>& shape) {
                              static_cast<double>(shape[0]);
 }
 
-/// Bilinear interpolation on the channel diagonal, zero elsewhere: weight (in, out, k, k).
+/// Bilinear interpolation on the channel diagonal, zero elsewhere: weight (in, out / groups, k, k).
 /// f = floor((k + 1) / 2), c = f - 1 for odd k and f - 0.5 for even, w = (1 - |y - c| / f)(1 - |x - c| / f).
 void FillBilinear(at::Tensor& weight) {
   if (weight.dim() != 4) throw InvalidArgument("init 'bilinear' is for weights of 4 dimensions.");
@@ -32,6 +32,10 @@ void FillBilinear(at::Tensor& weight) {
   };
   const auto kernel = at::outer(line(weight.size(2)), line(weight.size(3))).to(weight.scalar_type());
   weight.zero_();
+  if (weight.size(1) == 1) {  // one kernel per group
+    weight.copy_(kernel.expand_as(weight));
+    return;
+  }
   for (int64_t i = 0; i < std::min(weight.size(0), weight.size(1)); ++i) weight[i][i].copy_(kernel);
 }
 

@@ -101,8 +101,10 @@ void PlanPasses::FuseNormalisation() {
   std::erase_if(plan_.steps_, [](const Plan::Step& step) { return step.output == kGone; });
 }
 
-bool PlanPasses::IsUniformDiagonal(const at::Tensor& weight) const {
+bool PlanPasses::IsOneKernel(const at::Tensor& weight, int64_t groups) const {
   const auto channels = weight.size(0);
+  if (groups == channels) return at::equal(weight, weight.narrow(0, 0, 1).expand_as(weight));
+  if (groups != 1) return false;
   const auto expected = at::zeros_like(weight);
   for (int64_t i = 0; i < channels; ++i) expected[i][i].copy_(weight[0][0]);
   return at::equal(weight, expected);
@@ -151,8 +153,8 @@ void PlanPasses::HoistOne(size_t position) {
     AttributeReader a(*step->node);
     const auto channels = a.RequiredInteger("in");
     const auto& weight = entries_[Bound(step->node).entries[0]].tensor;
-    if (a.RequiredInteger("out") != channels || a.Integer("groups", 1) != 1 || a.Flag("bias", true) ||
-        out > channels || !IsUniformDiagonal(weight)) {
+    if (a.RequiredInteger("out") != channels || a.Flag("bias", true) || out > channels ||
+        !IsOneKernel(weight, a.Integer("groups", 1))) {
       return;
     }
     replaced.push_back(step->output);

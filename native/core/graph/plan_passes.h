@@ -32,7 +32,8 @@ class PlanPasses {
   int Readers(int value) const;
   /// The step of that op that alone reads `value`, or null.
   Plan::Step* SoleReader(int value, const std::string& op);
-  bool IsUniformDiagonal(const at::Tensor& weight) const;
+  /// True when a transposed convolution treats each channel by itself, and all alike.
+  bool IsOneKernel(const at::Tensor& weight, int64_t groups) const;
   void HoistOne(size_t position);
 
   Plan& plan_;
