@@ -13,24 +13,38 @@ const small = [16, 16, 'M', 32, 32, 'M', 64, 64]
 const settings = {
   mlp: {
     graph: networks.mlp({ layers: [784, 500, 300, 10] }),
-    options: { epochs: 30, learningRate: 0.1, sparsity: 1e-4, ratio: 0.8, fineTune: { epochs: 30, learningRate: 0.01, schedule: 'cosine' } },
+    options: {
+      epochs: 40,
+      sparsity: 1e-3,
+      augment: { pad: 1, flip: 0 },
+      fineTune: { epochs: 40, learningRate: 0.05, schedule: 'cosine' },
+    },
   },
   vgg: {
     graph: networks.vgg({ cfg: small, input: [1, 28, 28], classes: 10 }),
-    options: { epochs: 6, learningRate: 0.1, sparsity: 1e-3, ratio: 0.8, fineTune: { epochs: 6, learningRate: 0.02, schedule: 'cosine' } },
+    options: {
+      epochs: 8,
+      sparsity: 1e-3,
+      augment: { pad: 1, flip: 0 },
+      fineTune: { epochs: 8, learningRate: 0.02, schedule: 'cosine' },
+    },
   },
 }[which]
 const net = await Network.create(settings.graph, { seed: 1 })
-const run = slim(net, { train, test, seed: 1, ...settings.options })
+const run = slim(net, { train, test, ratio: 0.8, learningRate: 0.1, seed: 1, ...settings.options })
 let epoch = 0
 for await (const p of run) {
   if (p.epoch === epoch) continue
   epoch = p.epoch
-  console.error(`${p.stage} epoch ${p.epoch}/${p.epochs}, loss ${p.loss.toFixed(4)}, ${Math.round(p.secondsLeft)} s left`)
+  console.error(
+    `${p.stage} epoch ${p.epoch}/${p.epochs}, loss ${p.loss.toFixed(4)}, ${Math.round(p.secondsLeft)} s left`,
+  )
 }
 const { report } = await run
 for (const { stage, accuracy, parameters, macs, seconds } of report.stages) {
-  console.log(`${stage.padEnd(9)} error ${(100 * (1 - accuracy)).toFixed(2)} %  ${parameters} parameters  ${macs} MACs  ${seconds.toFixed(0)} s`)
+  console.log(
+    `${stage.padEnd(9)} error ${(100 * (1 - accuracy)).toFixed(2)} %  ${parameters} parameters  ${macs} MACs  ${seconds.toFixed(0)} s`,
+  )
 }
 for (const { name, op, channels } of report.layers) {
   if (op === 'batchNorm') console.log(`${name.padEnd(12)} ${channels.before} -> ${channels.after} channels`)

@@ -60,7 +60,7 @@ Napi::Object NodeTo(Napi::Env env, const Node& node) {
     for (const auto& [parameter, start] : node.init) {
       auto one = Napi::Object::New(env);
       one.Set("distribution", start.distribution);
-      one.Set("value", start.value);
+      if (start.value != 0) one.Set("value", start.value);
       init.Set(parameter, one);
     }
     row.Set("init", init);

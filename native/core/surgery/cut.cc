@@ -66,6 +66,22 @@ void CutAttributes(Node& node, const std::vector<Places>& in, const Places& out,
   }
 }
 
+/// The batch-norm that alone reads a value, or null.
+const Node* SoleBatchNorm(const Graph& graph, const std::string& value) {
+  const Node* reader = nullptr;
+  for (const auto& node : graph.nodes) {
+    for (const auto& input : node.inputs) {
+      if (input != value) continue;
+      if (reader != nullptr) return nullptr;
+      reader = &node;
+    }
+  }
+  for (const auto& [output, node] : graph.outputs) {
+    if (node == value) return nullptr;
+  }
+  return reader != nullptr && reader->op == "batchNorm" ? reader : nullptr;
+}
+
 }  // namespace
 
 Kept KeptChannels(const Graph& graph, const ChannelGroups& groups, const std::vector<bool>& removed) {
@@ -135,43 +151,26 @@ TensorMap CutTensors(const Graph& graph, const TensorMap& weights, const Channel
   return result;
 }
 
-std::set<int> Absorb(const Graph& graph, const TensorMap& weights, const ChannelGroups& groups,
-                     const std::vector<bool>& removed, const Moments& moments, const Kept& kept,
-                     TensorMap* tensors, std::set<std::string>* biased) {
-  std::set<int> inexact;
+void Absorb(const Graph& graph, const TensorMap& weights, const ChannelGroups& groups,
+            const std::vector<bool>& removed, const Moments& moments, const Kept& kept, TensorMap* tensors,
+            std::set<std::string>* biased) {
   for (const auto& node : graph.nodes) {
-    const auto& channels = groups.of(node.inputs[0]);
+    const auto& value = node.inputs[0];
     if (!ReadsAll(node) || groups.opaque(node.name)) continue;
-    bool exact = true;
-    const auto lost = LostShift(node, weights, channels, removed, moments.at(node.inputs[0]), &exact);
-    for (size_t i = 0; i < channels.size(); ++i) {
-      const auto& moment = moments.at(node.inputs[0])[i];
-      const bool nearly = !moment.known || (!exact && moment.mean != 0);
-      if (removed[static_cast<size_t>(channels[i])] && nearly) inexact.insert(channels[i]);
-    }
+    const auto lost = LostShift(node, weights, groups.of(value), removed, moments.at(value));
     if (!lost.defined()) continue;
     const auto& weight = weights.at(node.name + ".weight");
     const auto shift = Gathered(lost.to(weight.options()), 0, kept.at(node.name));
-    if (const auto bias = tensors->find(node.name + ".bias"); bias != tensors->end()) {
+    const auto bias = tensors->find(node.name + ".bias");
+    if (bias != tensors->end()) {
       bias->second.add_(shift);
-      continue;
-    }
-    const Node* reader = nullptr;
-    int readers = 0;
-    for (const auto& other : graph.nodes) {
-      const auto uses = std::count(other.inputs.begin(), other.inputs.end(), node.name);
-      readers += static_cast<int>(uses);
-      if (uses > 0) reader = &other;
-    }
-    for (const auto& [output, name] : graph.outputs) readers += name == node.name;
-    if (readers == 1 && reader->op == "batchNorm") {
-      tensors->at(reader->name + ".running_mean").sub_(shift);
+    } else if (const auto* norm = SoleBatchNorm(graph, node.name)) {
+      tensors->at(norm->name + ".running_mean").sub_(shift);
     } else {
       (*tensors)[node.name + ".bias"] = shift.clone();
       biased->insert(node.name);
     }
   }
-  return inexact;
 }
 
 }  // namespace torchvid

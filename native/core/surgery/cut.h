@@ -23,10 +23,9 @@ TensorMap CutTensors(const Graph& graph, const TensorMap& weights, const Channel
 
 /// Hands what the removed channels used to contribute to what follows: to a layer's bias, else to the running
 /// mean of the batch-norm that alone reads it, else to a bias made for it (its name goes into `biased`).
-/// `tensors`: the narrower layers'. Returns the removed groups whose share could be handed on only nearly,
-/// because of zero padding or because it is not known.
-std::set<int> Absorb(const Graph& graph, const TensorMap& weights, const ChannelGroups& groups,
-                     const std::vector<bool>& removed, const Moments& moments, const Kept& kept,
-                     TensorMap* tensors, std::set<std::string>* biased);
+/// `tensors`: the narrower layers'.
+void Absorb(const Graph& graph, const TensorMap& weights, const ChannelGroups& groups,
+            const std::vector<bool>& removed, const Moments& moments, const Kept& kept, TensorMap* tensors,
+            std::set<std::string>* biased);
 
 }  // namespace torchvid

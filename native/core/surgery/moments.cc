@@ -104,13 +104,16 @@ class Follower {
   bool Blurred(const Node& node, const Moment& in) const { return !fold_ && in.mean != 0 && PadsZeros(node); }
 
   std::vector<Moment> DepthwiseOutput(const Node& node, const std::vector<Moment>& x) const {
-    const auto sums = Doubles(KernelSums(weights_.at(node.name + ".weight")));
+    const auto& weight = weights_.at(node.name + ".weight");
+    const auto sums = Doubles(KernelSums(weight));
+    const auto squares = Doubles(KernelSums(weight.square()));
     const auto bias = weights_.find(node.name + ".bias");
     const auto shift = bias == weights_.end() ? std::vector<double>(sums.size()) : Doubles(bias->second);
     std::vector<Moment> out;
     for (size_t i = 0; i < sums.size(); ++i) {
       const auto& in = x[i / (sums.size() / x.size())];
-      out.push_back({in.mean * sums[i] + shift[i], 0, in.known && !Blurred(node, in)});
+      out.push_back({in.mean * sums[i] + shift[i], in.deviation * std::sqrt(squares[i]),
+                     in.known && !Blurred(node, in)});
     }
     return out;
   }
@@ -128,7 +131,7 @@ class Follower {
       else if (node.op == "sigmoid")
         out.push_back({1 / (1 + std::exp(-moment.mean)), 0, moment.known});
       else if (node.op == "averagePool" || node.op == "globalAveragePool")
-        out.push_back({moment.mean, 0, moment.known && !Blurred(node, moment)});
+        out.push_back({moment.mean, moment.deviation, moment.known && !Blurred(node, moment)});
       else
         out.push_back(moment);
     }
@@ -146,11 +149,11 @@ class Follower {
     for (size_t i = 0; i < x.size(); ++i) {
       if (!fold_) {
         out.push_back({0, 0, true});
-      } else if (!x[i].known) {
+      } else if (!x[i].known || x[i].deviation > 0) {
         out.push_back({beta[i], std::abs(gamma[i]), true});
-      } else {
+      } else {  // a constant: exactly
         const double scale = gamma[i] / std::sqrt(variance[i] + epsilon);
-        out.push_back({(x[i].mean - mean[i]) * scale + beta[i], x[i].deviation * std::abs(scale), true});
+        out.push_back({(x[i].mean - mean[i]) * scale + beta[i], 0, true});
       }
     }
     return out;
@@ -216,8 +219,22 @@ Moments FollowRemoved(const Graph& graph, const TensorMap& weights, const Channe
   return values;
 }
 
+std::vector<bool> Inexact(const Graph& graph, const ChannelGroups& groups, const Moments& moments) {
+  std::vector<bool> inexact(groups.count());
+  for (const auto& node : graph.nodes) {
+    if (!ReadsAll(node) || groups.opaque(node.name)) continue;
+    const auto& channels = groups.of(node.inputs[0]);
+    const auto& x = moments.at(node.inputs[0]);
+    for (size_t i = 0; i < channels.size(); ++i) {
+      if (!x[i].known || (x[i].mean != 0 && PadsZeros(node)))
+        inexact[static_cast<size_t>(channels[i])] = true;
+    }
+  }
+  return inexact;
+}
+
 at::Tensor LostShift(const Node& node, const TensorMap& weights, const std::vector<int>& channels,
-                     const std::vector<bool>& removed, const std::vector<Moment>& moments, bool* exact) {
+                     const std::vector<bool>& removed, const std::vector<Moment>& moments) {
   bool any = false;
   for (size_t i = 0; i < channels.size(); ++i) {
     any = any || (removed[static_cast<size_t>(channels[i])] && moments[i].known && moments[i].mean != 0);
@@ -241,7 +258,6 @@ at::Tensor LostShift(const Node& node, const TensorMap& weights, const std::vect
     if (removed[static_cast<size_t>(channels[i])] && moments[i].known)
       means[static_cast<int64_t>(i / inside)][static_cast<int64_t>(i % inside)] = moments[i].mean;
   }
-  *exact = *exact && !PadsZeros(node);
   const auto per_group = sums.view({static_cast<int64_t>(groups), -1, static_cast<int64_t>(inside)});
   return per_group.matmul(means.unsqueeze(2)).flatten();
 }

@@ -27,10 +27,13 @@ using Moments = std::map<std::string, std::vector<Moment>>;
 Moments FollowRemoved(const Graph& graph, const TensorMap& weights, const ChannelGroups& groups,
                       PruneStrategy strategy, bool fold);
 
+/// Groups whose removal would change more than their own constant share: where what they bring is not known,
+/// or is a constant other than zero that meets zero padding.
+std::vector<bool> Inexact(const Graph& graph, const ChannelGroups& groups, const Moments& moments);
+
 /// What a layer's outputs lose when its removed inputs are left out: per output channel the sum over removed
-/// input channels of mean times the kernel's sum. Empty when nothing is lost. `exact` is set to false when
-/// zero padding makes that only nearly so.
+/// input channels of mean times the kernel's sum. Undefined when nothing is lost.
 at::Tensor LostShift(const Node& node, const TensorMap& weights, const std::vector<int>& channels,
-                     const std::vector<bool>& removed, const std::vector<Moment>& moments, bool* exact);
+                     const std::vector<bool>& removed, const std::vector<Moment>& moments);
 
 }  // namespace torchvid

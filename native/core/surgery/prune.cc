@@ -3,6 +3,7 @@
 #include <c10/core/GradMode.h>
 
 #include <algorithm>
+#include <limits>
 #include <sstream>
 
 #include "core/error.h"
@@ -35,7 +36,8 @@ class Surgeon {
       made_.insert(node.name);
     }
     groups_ = std::make_unique<ChannelGroups>(graph_, IndexesOf(graph_), settings.strategy);
-    choice_ = std::make_unique<Choice>(graph_, *groups_, Scores());
+    moments_ = FollowRemoved(graph_, weights_, *groups_, settings.strategy, settings.fold);
+    choice_ = std::make_unique<Choice>(graph_, *groups_, WithoutInexact(Scores()));
     if (choice_->candidates() == 0) {
       throw InvalidArgument(
           "The network has no channel that could go: no batch-norm scales one that does not lead into an "
@@ -43,11 +45,16 @@ class Surgeon {
           std::string(settings.strategy == PruneStrategy::kSelect ? " or a sum (strategy 'group' cuts sums)."
                                                                   : "."));
     }
-    moments_ = FollowRemoved(graph_, weights_, *groups_, settings.strategy, settings.fold);
   }
 
   std::vector<double> Gammas(const std::string& batch_norm) const {
     const auto gamma = weights_.at(batch_norm + ".weight").abs().to(at::kCPU, at::kDouble).contiguous();
+    if (!at::isfinite(gamma).all().item<bool>()) {
+      throw Error("ERR_NOT_FINITE",
+                  "Batch-norm '" + batch_norm +
+                      "' has a scale that is no finite number: the training before diverged. Load or "
+                      "train sound weights.");
+    }
     return {gamma.data_ptr<double>(), gamma.data_ptr<double>() + gamma.numel()};
   }
 
@@ -72,6 +79,7 @@ class Surgeon {
   PruneResult Cut(double ratio) {
     PruneResult result;
     result.ratio = ratio;
+    result.warnings = warnings_;
     result.threshold = std::max(choice_->Threshold(ratio), 0.0);
     std::vector<std::string> rescued;
     auto removed = choice_->Removed(choice_->Threshold(ratio), settings_.floor, settings_.round_to, &rescued);
@@ -81,22 +89,10 @@ class Surgeon {
            << " than every layer keeps: its strongest were kept (keepAtLeast, keepShare).";
       result.warnings.push_back(text.str());
     }
-    Kept kept = KeptChannels(graph_, *groups_, removed);
+    const Kept kept = KeptChannels(graph_, *groups_, removed);
     TensorMap tensors = CutTensors(graph_, weights_, *groups_, kept);
     std::set<std::string> biased;
-    const auto inexact = Absorb(graph_, weights_, *groups_, removed, moments_, kept, &tensors, &biased);
-    if (!settings_.fold && !inexact.empty()) {
-      // Without fold the result must compute what the masked network computes, to the last border pixel.
-      for (const auto group : inexact) removed[static_cast<size_t>(group)] = false;
-      result.warnings.push_back(
-          std::to_string(inexact.size()) +
-          " channels were kept: with their scale at zero they are a constant that is not zero, "
-          "and zero padding would make that differ at the borders. fold: true takes them out.");
-      biased.clear();
-      kept = KeptChannels(graph_, *groups_, removed);
-      tensors = CutTensors(graph_, weights_, *groups_, kept);
-      Absorb(graph_, weights_, *groups_, removed, moments_, kept, &tensors, &biased);
-    }
+    Absorb(graph_, weights_, *groups_, removed, moments_, kept, &tensors, &biased);
     SilenceMasked(&tensors);
     result.kept = KeptByBatchNorm(kept);
     result.channels = kept;
@@ -121,6 +117,26 @@ class Surgeon {
       row.assign(picked.data_ptr<int64_t>(), picked.data_ptr<int64_t>() + picked.numel());
     }
     return indexes;
+  }
+
+  /// Without fold the result must compute what the masked network computes, to the last border pixel.
+  std::vector<double> WithoutInexact(std::vector<double> scores) {
+    if (settings_.fold) return scores;
+    constexpr double kNever = std::numeric_limits<double>::infinity();
+    const auto inexact = Inexact(graph_, *groups_, moments_);
+    int64_t held = 0;
+    for (size_t group = 0; group < scores.size(); ++group) {
+      if (!inexact[group] || scores[group] == kNever) continue;
+      scores[group] = kNever;
+      ++held;
+    }
+    if (held > 0) {
+      warnings_.push_back(
+          std::to_string(held) +
+          " channels cannot go: with their scale at zero they still bring something, and zero padding "
+          "or what they are combined with makes that no constant. fold: true takes them out.");
+    }
+    return scores;
   }
 
   std::vector<double> Scores() const {
@@ -172,8 +188,7 @@ class Surgeon {
       std::string selection;
       if (node.op != "batchNorm" || !IsSelected(graph_, node.name, &selection)) continue;
       const auto& mask = tensors->at(selection + ".indexes");
-      tensors->at(node.name + ".weight").mul_(mask);
-      tensors->at(node.name + ".bias").mul_(mask);
+      for (const auto* name : {".weight", ".bias"}) tensors->at(node.name + name).masked_fill_(mask == 0, 0);
     }
   }
 
@@ -221,6 +236,7 @@ class Surgeon {
   std::unique_ptr<ChannelGroups> groups_;
   std::unique_ptr<Choice> choice_;
   Moments moments_;
+  std::vector<std::string> warnings_;
 };
 
 }  // namespace
