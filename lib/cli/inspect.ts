@@ -1,15 +1,6 @@
 import { Command, Option } from 'commander'
+import type { InspectFlags } from './flags.ts'
 import { inputShape, notNegative, wholeNumber } from './values.ts'
-
-/** The options of `torchvid inspect`. */
-export interface InspectFlags {
-  input?: { name?: string; shape: number[] }[]
-  classes: number
-  channels?: boolean
-  threshold: number
-  tensors?: boolean
-  json?: boolean
-}
 
 /** `torchvid inspect`: what is in a model's file. */
 export function inspectCommand(): Command {

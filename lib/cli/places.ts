@@ -4,7 +4,7 @@ import { glob, isDynamicPattern } from 'tinyglobby'
 import { ffmpegPath } from '../data/ffmpeg.ts'
 import { makeFolder, temporaryName, writeError } from '../data/files.ts'
 import { describe, TorchvidError } from '../errors.ts'
-import type { SegmentFlags } from './segment.ts'
+import type { SegmentFlags } from './flags.ts'
 
 /**
  * Checks, before any long work, that everything can be written where it should go, and that nothing of the user's would

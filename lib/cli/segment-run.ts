@@ -7,12 +7,12 @@ import { TorchvidError } from '../errors.ts'
 import { OSVOS } from '../osvos/osvos.ts'
 import * as runtime from '../runtime.ts'
 import type { RawImage } from '../types.ts'
+import type { SegmentFlags } from './flags.ts'
 import { Interrupted } from './interrupt.ts'
 import { Outputs, type Pictures } from './outputs.ts'
 import { checkPlaces } from './places.ts'
 import { createProgress, formatSeconds, type Progress } from './progress.ts'
 import { writeReport } from './report.ts'
-import type { SegmentFlags } from './segment.ts'
 
 const DEFAULT_FPS = 24
 const EVENT_EVERY_MS = 300

@@ -1,34 +1,7 @@
 import { Command, Option } from 'commander'
-import type { OsvosBackbone } from '../networks/index.ts'
-import type { Device } from '../types.ts'
+import type { SegmentFlags } from './flags.ts'
 import { withInterrupt } from './interrupt.ts'
 import { deviceName, objectIds, positiveNumber, probability, videoFile, wholeNumber } from './values.ts'
-
-/** The options of `torchvid segment`. */
-export interface SegmentFlags {
-  mask: string
-  out: string
-  model?: string
-  backbone: OsvosBackbone
-  pretrained?: string
-  iterations?: number
-  learningRate?: number
-  maxSize?: number
-  objects?: number[]
-  threshold?: number
-  probabilities?: boolean
-  /** False with `--no-overlay`. */
-  overlay: boolean
-  overlayVideo?: string
-  seed: number
-  checkpoint?: string
-  every: number
-  resume?: string
-  device?: Device
-  saveModel?: string
-  report?: boolean
-  json?: boolean
-}
 
 /** `torchvid segment`: learn an object from the first frame's mask, write a mask for every frame. */
 export function segmentCommand(): Command {

@@ -3,8 +3,8 @@ import type { Graph } from '../graph/types.ts'
 import type { PruneOptions } from '../slim/prune.ts'
 import { inputShapes } from '../slim/prune.ts'
 import type { SlimOptions } from '../slim/slim.ts'
+import type { SlimFlags } from './flags.ts'
 import type { Images } from './image-data.ts'
-import type { SlimFlags } from './slim.ts'
 
 const DEFAULT_RATIO = 0.7
 /** Of networks with sums or concatenations, in the references; others take the library's own. */

@@ -1,8 +1,8 @@
 import * as runtime from '../runtime.ts'
 import type { SlimReport, StageReport } from '../slim/report.ts'
+import type { SlimFlags } from './flags.ts'
 import type { Images } from './image-data.ts'
 import { formatSeconds } from './progress.ts'
-import type { SlimFlags } from './slim.ts'
 import { formatChange, formatCount, formatPercent, textTable } from './text-table.ts'
 
 const STAGES: Record<StageReport['stage'], string> = {

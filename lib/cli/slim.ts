@@ -1,6 +1,5 @@
 import { Command, Option } from 'commander'
-import type { Device } from '../types.ts'
-import type { DatasetName } from './image-data.ts'
+import type { SlimFlags } from './flags.ts'
 import { withInterrupt } from './interrupt.ts'
 import {
   deviceName,
@@ -13,51 +12,6 @@ import {
   shareOrCount,
   wholeNumber,
 } from './values.ts'
-
-/** The options of `torchvid slim`. */
-export interface SlimFlags {
-  out: string
-  data?: string
-  dataset?: DatasetName
-  testSplit: number
-  imageSize?: number
-  mean?: number[]
-  std?: number[]
-  /** False with `--no-augment`. */
-  augment: boolean
-  classes?: number
-  weights?: string
-  input?: { name?: string; shape: number[] }
-  epochs?: number
-  batchSize?: number
-  learningRate?: number
-  sparsity?: number
-  weightDecay?: number
-  nesterov?: boolean
-  ratio?: number
-  targetMacs?: number
-  targetParameters?: number
-  strategy?: 'select' | 'group'
-  score?: 'scale' | 'variance'
-  fold?: boolean
-  roundTo?: number
-  keepAtLeast?: number
-  keepShare?: number
-  passes?: number
-  iterative?: boolean
-  fineTuneEpochs?: number
-  fineTuneLearningRate?: number
-  onlyPrune?: boolean
-  seed: number
-  threads?: number
-  device?: Device
-  checkpoint?: string
-  every: number
-  resume?: string
-  /** True: beside OUT. */
-  report?: string | true
-  json?: boolean
-}
 
 /** What `--only-prune` leaves nothing to do for. */
 const TRAINING_OPTIONS = [

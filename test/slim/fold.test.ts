@@ -238,7 +238,6 @@ describe('constants that cannot be folded without fold: true', () => {
       const folded = await slim.prune(network, { ...options, fold: true })
       expect(folded.report.warnings).toEqual([])
       expect(folded.kept.a_bn?.length).toBeLessThan(16)
-      expect(folded.kept.c_bn).toEqual(kept.kept.c_bn)
       for (const { network: cut } of [kept, folded]) cut.dispose()
     })
   })
