@@ -14,7 +14,7 @@ export function segmentCommand(): Command {
       new Option('--model <file>', 'an OSVOS model (.safetensors) to start from').conflicts(['backbone', 'pretrained']),
     )
     .addOption(new Option('--backbone <name>', 'the trunk').choices(['mobilenet', 'vgg16']).default('mobilenet'))
-    .option('--pretrained <file>', 'ImageNet weights of the trunk (.safetensors)')
+    .option('--pretrained <file>', 'ImageNet weights of the trunk (.safetensors, .pth)')
     .option('--iterations <n>', "training steps per object (default: the trunk's own)", wholeNumber(1))
     .option('--learning-rate <x>', "(default: the trunk's own)", positiveNumber)
     .option('--max-size <n>', 'scale frames down to this longer side for the network', wholeNumber(16))

@@ -11,7 +11,7 @@ import { type SegmentedFrame, type SegmentOptions, segmentFrames } from './segme
 export interface OsvosOptions extends NetworkOptions {
   /** Default `'mobilenet'`: on a CPU about ten times as fast as `'vgg16'`. */
   backbone?: OsvosBackbone
-  /** A safetensors file with the trunk's ImageNet weights, or with those of a whole OSVOS network. Default: random. */
+  /** A safetensors or PyTorch file with the trunk's ImageNet weights, or those of a whole OSVOS network. Default: random. */
   pretrained?: string
 }
 
