@@ -9,7 +9,7 @@ const all = await data.mnist(folder)
 const train = data.subset(all, 0, 60000)
 const test = all.shape[0] > 60000 ? data.subset(all, 60000) : await data.mnist(folder, { split: 'test' })
 
-const small = [16, 16, 'M', 32, 32, 'M', 64, 64]
+const small = [32, 'M', 64, 'M', 128]
 const settings = {
   mlp: {
     graph: networks.mlp({ layers: [784, 500, 300, 10] }),
@@ -23,10 +23,10 @@ const settings = {
   vgg: {
     graph: networks.vgg({ cfg: small, input: [1, 28, 28], classes: 10 }),
     options: {
-      epochs: 8,
-      sparsity: 1e-3,
+      epochs: 5,
+      sparsity: 3e-3,
       augment: { pad: 1, flip: 0 },
-      fineTune: { epochs: 8, learningRate: 0.02, schedule: 'cosine' },
+      fineTune: { epochs: 5, learningRate: 0.02, schedule: 'cosine' },
     },
   },
 }[which]

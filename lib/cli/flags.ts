@@ -71,6 +71,7 @@ export interface SlimFlags {
   iterative?: boolean
   fineTuneEpochs?: number
   fineTuneLearningRate?: number
+  imitate?: boolean
   onlyPrune?: boolean
   seed: number
   threads?: number

@@ -57,7 +57,11 @@ export function slimOptions(
     fineTune:
       flags.fineTuneEpochs === 0
         ? false
-        : given({ epochs: flags.fineTuneEpochs, learningRate: flags.fineTuneLearningRate }),
+        : given({
+            epochs: flags.fineTuneEpochs,
+            learningRate: flags.fineTuneLearningRate,
+            teacher: flags.imitate ? ('uncut' as const) : undefined,
+          }),
     ...(flags.checkpoint !== undefined && { checkpoint: { path: flags.checkpoint, every: flags.every } }),
     resume: flags.resume,
   }

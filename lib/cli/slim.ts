@@ -26,7 +26,7 @@ const TRAINING_OPTIONS = [
     'iterative',
     'fineTuneEpochs',
   ],
-  ...['fineTuneLearningRate', 'checkpoint', 'resume'],
+  ...['fineTuneLearningRate', 'imitate', 'checkpoint', 'resume'],
 ]
 
 /** `torchvid slim`: network slimming from the command line. */
@@ -102,6 +102,7 @@ function withTrainingOptions(command: Command): Command {
     .option('--nesterov', "Nesterov's form of momentum")
     .option('--fine-tune-epochs <n>', '0: no fine-tuning (default: 40)', wholeNumber(0))
     .option('--fine-tune-learning-rate <x>', '(default: 0.001)', positiveNumber)
+    .option('--imitate', 'fine-tune on the outputs of the network before the cut, not on the labels')
 }
 
 function withCutOptions(command: Command): Command {

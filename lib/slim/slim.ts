@@ -15,6 +15,12 @@ import { type FineTuneOptions, fineTuneDefaults, finetune, objectiveOf, train } 
 /** A training that is part of `slim`: no files and no signal of its own. */
 type StageTraining = Partial<Omit<ImageTrainingOptions, 'masks' | keyof RunOptions<never>>>
 
+/** The fine-tuning that is part of `slim`. */
+interface FineTuning extends StageTraining, Pick<FineTuneOptions, 'outputs'> {
+  /** A network whose outputs are learnt instead of labels; `'uncut'`: the one before each cut. Default: labels. */
+  teacher?: Network | 'uncut'
+}
+
 /** Settings of `slim`: of its sparse training, its cut and what follows. */
 export interface SlimOptions extends StageTraining, Omit<PruneOptions, 'ratio'>, RunOptions<SlimStageProgress> {
   /** The images to learn from. */
@@ -37,7 +43,7 @@ export interface SlimOptions extends StageTraining, Omit<PruneOptions, 'ratio'>,
    */
   iterative?: boolean | { from?: number; step?: number }
   /** The fine-tuning after each cut; false: none. Default: 40 epochs at 0.001, the rest as for the sparse training. */
-  fineTune?: (StageTraining & Pick<FineTuneOptions, 'teacher' | 'outputs'>) | false
+  fineTune?: FineTuning | false
 }
 
 /** What a step of `slim` reports; steps count through all stages. */
@@ -203,7 +209,7 @@ class Slimming {
     if (cut?.target !== undefined) (await prune(network, cut)).network.dispose()
     const { fineTune = {} } = options
     if (fineTune === false) return
-    const settings = { ...this.training(), ...fineTuneOf(fineTune) } as FineTuneOptions
+    const settings = { ...this.training(), ...fineTuneOf(fineTune, network) } as FineTuneOptions
     const { batchSize } = recipeFrom(settings, fineTuneDefaults)
     objectiveOf(network, settings)
     settings.teacher?.parameters() // says when it was disposed
@@ -221,36 +227,40 @@ class Slimming {
     await this.measure('train', pass, start)
 
     start = performance.now()
-    const cut = await prune(this.network, this.plan.cut[pass - 1] as PruneOptions)
-    this.cuts.push(cut)
-    this.network.dispose()
-    this.network = cut.network
-    await this.measure('prune', pass, start)
+    const uncut = this.network
+    try {
+      const cut = await prune(uncut, this.plan.cut[pass - 1] as PruneOptions)
+      this.cuts.push(cut)
+      this.network = cut.network
+      await this.measure('prune', pass, start)
 
-    const fineTune = stages.find(({ stage }) => stage === 'finetune')
-    if (fineTune === undefined) return
-    start = performance.now()
-    await this.trained(fineTune)
-    await this.measure('finetune', pass, start)
+      const fineTune = stages.find(({ stage }) => stage === 'finetune')
+      if (fineTune === undefined) return
+      start = performance.now()
+      await this.trained(fineTune, uncut)
+      await this.measure('finetune', pass, start)
+    } finally {
+      uncut.dispose()
+    }
   }
 
   /** Runs one training of the plan, or takes over what it left when it was finished before. */
-  private async trained(stage: Stage): Promise<void> {
+  private async trained(stage: Stage, uncut?: Network): Promise<void> {
     const { name } = stage
     const before = this.done
     if (!(await this.files.reopened(this.network, name))) {
       const masks = stage.share === undefined ? undefined : await this.masksAt(stage.share)
       const files = await this.files.of(name)
-      const run = this.start(stage, { ...this.training(), ...files, masks, signal: this.context.signal })
+      const run = this.start(stage, { ...this.training(), ...files, masks, signal: this.context.signal }, uncut)
       await this.follow(stage, run)
       await this.files.finish(this.network, name)
     }
     this.done = before + stepsOf(this.options, stage.stage)
   }
 
-  private start({ stage }: Stage, options: ImageTrainingOptions): Run<Network, SlimProgress> {
+  private start({ stage }: Stage, options: ImageTrainingOptions, uncut?: Network): Run<Network, SlimProgress> {
     const { sparsity, fineTune } = this.options
-    if (stage === 'finetune') return finetune(this.network, { ...options, ...fineTuneOf(fineTune || {}) })
+    if (stage === 'finetune') return finetune(this.network, { ...options, ...fineTuneOf(fineTune || {}, uncut) })
     if (stage === 'train') return train(this.network, { ...options, sparsity })
     return train(this.network, { ...options, sparsity, epochs: 1, steps: undefined })
   }
@@ -319,11 +329,12 @@ class Slimming {
 }
 
 /** Of the sparse training, fine-tuning takes all but how long and how fast: rethinking-network-pruning's recipe. */
-function fineTuneOf(fineTune: Exclude<SlimOptions['fineTune'], false | undefined>): StageTraining {
-  const own: StageTraining = given(fineTune)
+function fineTuneOf(fineTune: FineTuning, uncut?: Network): Partial<FineTuneOptions> {
+  const { teacher, ...own } = given({ ...fineTune })
   const { epochs, learningRate } = fineTuneDefaults
   const length = { epochs: own.steps === undefined ? epochs : undefined, steps: undefined }
-  return { ...length, learningRate, schedule: undefined, milestones: undefined, ...own }
+  const recipe = { ...length, learningRate, schedule: undefined, milestones: undefined, ...own }
+  return { ...recipe, ...(teacher !== undefined && { teacher: teacher === 'uncut' ? uncut : teacher }) }
 }
 
 /** Steps of one training. */

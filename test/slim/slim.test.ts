@@ -124,6 +124,21 @@ describe('one run', () => {
   })
 })
 
+test('the network before the cut teaches: as by hand', async () => {
+  await withNet(smallNetwork(), async (net) => {
+    const recipe = { steps: 3, learningRate: 0.02, seed: 4, train, batchSize: 4 }
+    const { network } = await slimmed(net, { ...short, seed: 4, fineTune: { ...recipe, teacher: 'uncut' } })
+    const trained = await net.clone()
+    const { fineTune, ratio, ...sparse } = short
+    await slim.train(trained, { ...sparse, seed: 4 })
+    const cut = await slim.prune(trained, { ratio: ratio as number, keepAtLeast: short.keepAtLeast })
+    await slim.finetune(cut.network, { ...recipe, teacher: trained })
+    expect(fineTune).toBeDefined()
+    expect(await differing(network, cut.network)).toEqual([])
+    for (const each of [network, trained, cut.network]) each.dispose()
+  })
+})
+
 describe('several passes', () => {
   const some: Record<string, graph.Graph> = {
     vgg: networks.vgg({ cfg: [16, 24, 'M', 20], classes: 10 }),
