@@ -80,7 +80,8 @@ class Network {
   std::vector<std::vector<ParameterSpec>> specs_;
   std::vector<Entry> entries_;
   std::map<std::string, std::unique_ptr<Plan>> plans_;
-  std::map<std::string, bool> shapes_seen_;
+  /// By input shapes: whether maps are laid out with channels last.
+  std::map<std::string, bool> layouts_;
   int64_t revision_ = 0;
   std::atomic<bool> disposed_{false};
 };

@@ -13,10 +13,6 @@ enum class Stream : uint64_t { kOrder = 1, kAugment = 2 };
 
 constexpr int64_t kBytes = 256;
 
-/// From so many pixels on a network lays its maps out with channels last (core/graph/network.cc). Batches
-/// that come so need no copy; were the two to differ, it would cost that copy and nothing else.
-constexpr int64_t kChannelsLastFrom = 32768;
-
 /// splitmix64's finaliser: near numbers become far ones.
 uint64_t Mix(uint64_t x) {
   x += 0x9e3779b97f4a7c15ULL;
@@ -51,36 +47,33 @@ std::vector<Placement> Draw(const CropFlip& augment, int64_t count, const at::Ge
   return placements;
 }
 
-/// Where the numbers of one picture go.
-struct Layout {
+/// The sizes of one picture.
+struct Size {
   int64_t channels;
   int64_t height;
   int64_t width;
-  int64_t channel_stride;
-  int64_t row_stride;
-  int64_t column_stride;
 };
 
 /// One picture: what lies outside the source is black.
-void Place(const uint8_t* source, const float* table, const Placement& placement, const Layout& layout,
+void Place(const uint8_t* source, const float* table, const Placement& placement, const Size& size,
            float* out) {
   const auto [top, left, flip] = placement;
   // The columns of the crop that lie in the source, in the crop's own order.
-  const auto first = std::clamp<int64_t>(-left, 0, layout.width);
-  const auto last = std::clamp<int64_t>(layout.width - left, first, layout.width);
-  const auto start = flip ? (layout.width - 1) * layout.column_stride : 0;
-  const auto step = flip ? -layout.column_stride : layout.column_stride;
-  for (int64_t c = 0; c < layout.channels; ++c, table += kBytes) {
-    for (int64_t y = 0; y < layout.height; ++y) {
-      float* target = out + c * layout.channel_stride + y * layout.row_stride + start;
+  const auto first = std::clamp<int64_t>(-left, 0, size.width);
+  const auto last = std::clamp<int64_t>(size.width - left, first, size.width);
+  const auto start = flip ? size.width - 1 : 0;
+  const int64_t step = flip ? -1 : 1;
+  for (int64_t c = 0; c < size.channels; ++c, table += kBytes) {
+    for (int64_t y = 0; y < size.height; ++y) {
+      float* target = out + (c * size.height + y) * size.width + start;
       const auto row = y + top;
-      const bool inside = row >= 0 && row < layout.height;
-      const auto from = inside ? first : layout.width;
+      const bool inside = row >= 0 && row < size.height;
+      const auto from = inside ? first : size.width;
       for (int64_t x = 0; x < from; ++x, target += step) *target = table[0];
       if (!inside) continue;
-      const auto* pixel = source + (c * layout.height + row) * layout.width + from + left;
+      const auto* pixel = source + (c * size.height + row) * size.width + from + left;
       for (int64_t x = from; x < last; ++x, target += step) *target = table[*pixel++];
-      for (int64_t x = last; x < layout.width; ++x, target += step) *target = table[0];
+      for (int64_t x = last; x < size.width; ++x, target += step) *target = table[0];
     }
   }
 }
@@ -113,16 +106,8 @@ void ImageSource::SetOrder(int64_t epoch) {
 
 at::Tensor ImageSource::Pictures(int64_t first, int64_t count, int64_t pass) const {
   const auto& images = set_.images;
-  const Layout shape{images.size(1), images.size(2), images.size(3), 0, 0, 0};
-  const bool last = !settings_.flat && count * shape.height * shape.width >= kChannelsLastFrom;
-  const auto format = last ? at::MemoryFormat::ChannelsLast : at::MemoryFormat::Contiguous;
-  auto batch =
-      at::empty({count, shape.channels, shape.height, shape.width}, at::TensorOptions(at::kFloat), format);
-  Layout layout = shape;
-  layout.channel_stride = last ? 1 : shape.height * shape.width;
-  layout.row_stride = last ? shape.width * shape.channels : shape.width;
-  layout.column_stride = last ? shape.channels : 1;
-
+  const Size shape{images.size(1), images.size(2), images.size(3)};
+  auto batch = at::empty({count, shape.channels, shape.height, shape.width}, at::kFloat);
   std::vector<Placement> placements(static_cast<size_t>(count));
   if (settings_.augment)
     placements = Draw(*settings_.augment, count, GeneratorFor(settings_.seed, Stream::kAugment, pass));
@@ -131,8 +116,7 @@ at::Tensor ImageSource::Pictures(int64_t first, int64_t count, int64_t pass) con
   const auto* order = order_.const_data_ptr<int64_t>() + first;
   auto* out = batch.mutable_data_ptr<float>();
   for (int64_t i = 0; i < count; ++i)
-    Place(source + order[i] * size, table_.data(), placements[static_cast<size_t>(i)], layout,
-          out + i * size);
+    Place(source + order[i] * size, table_.data(), placements[static_cast<size_t>(i)], shape, out + i * size);
   return settings_.flat ? batch.view({count, size}) : batch;
 }
 
