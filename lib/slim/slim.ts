@@ -16,7 +16,7 @@ import { type FineTuneOptions, fineTuneDefaults, finetune, objectiveOf, train } 
 type StageTraining = Partial<Omit<ImageTrainingOptions, 'masks' | keyof RunOptions<never>>>
 
 /** The fine-tuning that is part of `slim`. */
-interface FineTuning extends StageTraining, Pick<FineTuneOptions, 'outputs'> {
+export interface SlimFineTuning extends StageTraining, Pick<FineTuneOptions, 'outputs'> {
   /** A network whose outputs are learnt instead of labels; `'uncut'`: the one before each cut. Default: labels. */
   teacher?: Network | 'uncut'
 }
@@ -43,7 +43,7 @@ export interface SlimOptions extends StageTraining, Omit<PruneOptions, 'ratio'>,
    */
   iterative?: boolean | { from?: number; step?: number }
   /** The fine-tuning after each cut; false: none. Default: 40 epochs at 0.001, the rest as for the sparse training. */
-  fineTune?: FineTuning | false
+  fineTune?: SlimFineTuning | false
 }
 
 /** What a step of `slim` reports; steps count through all stages. */
@@ -329,7 +329,7 @@ class Slimming {
 }
 
 /** Of the sparse training, fine-tuning takes all but how long and how fast: rethinking-network-pruning's recipe. */
-function fineTuneOf(fineTune: FineTuning, uncut?: Network): Partial<FineTuneOptions> {
+function fineTuneOf(fineTune: SlimFineTuning, uncut?: Network): Partial<FineTuneOptions> {
   const { teacher, ...own } = given({ ...fineTune })
   const { epochs, learningRate } = fineTuneDefaults
   const length = { epochs: own.steps === undefined ? epochs : undefined, steps: undefined }
