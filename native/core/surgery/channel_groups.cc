@@ -246,18 +246,24 @@ bool ReadsAll(const Node& node) {
   return groups == 1 || groups != IntegerOf(node, "in", 1);
 }
 
-bool IsSelected(const Graph& graph, const std::string& batch_norm, std::string* selection) {
+const Node* SoleReader(const Graph& graph, const std::string& value) {
   const Node* reader = nullptr;
-  size_t count = 0;
   for (const auto& node : graph.nodes) {
     for (const auto& input : node.inputs) {
-      if (input != batch_norm) continue;
-      ++count;
+      if (input != value) continue;
+      if (reader != nullptr) return nullptr;
       reader = &node;
     }
   }
-  for (const auto& [output, node] : graph.outputs) count += node == batch_norm;
-  if (count != 1 || reader == nullptr || reader->op != "select") return false;
+  for (const auto& [output, node] : graph.outputs) {
+    if (node == value) return nullptr;
+  }
+  return reader;
+}
+
+bool IsSelected(const Graph& graph, const std::string& batch_norm, std::string* selection) {
+  const auto* reader = SoleReader(graph, batch_norm);
+  if (reader == nullptr || reader->op != "select") return false;
   *selection = reader->name;
   return true;
 }

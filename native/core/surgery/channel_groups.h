@@ -58,6 +58,9 @@ class ChannelGroups {
 /// "<batch-norm>_select".
 Graph WithSelections(const Graph& graph, const std::map<std::string, std::vector<int64_t>>& indexes);
 
+/// The layer that alone reads a value, once, or null.
+const Node* SoleReader(const Graph& graph, const std::string& value);
+
 /// True when the only reader of a batch-norm is a selection; then its name is given.
 bool IsSelected(const Graph& graph, const std::string& batch_norm, std::string* selection);
 

@@ -1,15 +1,10 @@
 #include "core/surgery/choose.h"
 
 #include <algorithm>
-#include <limits>
+
+#include "core/surgery/score.h"
 
 namespace torchvid {
-
-namespace {
-
-constexpr double kNever = std::numeric_limits<double>::infinity();
-
-}  // namespace
 
 Choice::Choice(const Graph& graph, const ChannelGroups& groups, std::vector<double> scores)
     : scores_(std::move(scores)) {

@@ -25,29 +25,21 @@ Places FirstPart(const Places& places, int64_t width, int64_t groups) {
   return first;
 }
 
-/// How a convolution's groups stand before and after.
-struct Grouping {
-  int64_t in, out, groups;
-  bool depthwise() const { return groups > 1 && groups == in; }
-};
-
-Grouping GroupingOf(const Node& node) {
-  return {IntegerOf(node, "in", 1), IntegerOf(node, "out", 1), IntegerOf(node, "groups", 1)};
-}
-
 at::Tensor CutConvolution(const Node& node, const at::Tensor& weight, const Places& in, const Places& out) {
-  const auto g = GroupingOf(node);
   const bool transposed = node.op == "convTranspose";
   // A plain weight is (out, in / groups, ...), a transposed one (in, out / groups, ...).
   const auto rows = Gathered(weight, 0, transposed ? in : out);
-  if (g.depthwise()) return rows;
-  return Gathered(rows, 1, transposed ? FirstPart(out, g.out, g.groups) : FirstPart(in, g.in, g.groups));
+  if (!ReadsAll(node)) return rows;
+  const auto groups = IntegerOf(node, "groups", 1);
+  return Gathered(rows, 1,
+                  transposed ? FirstPart(out, IntegerOf(node, "out", 1), groups)
+                             : FirstPart(in, IntegerOf(node, "in", 1), groups));
 }
 
 void CutAttributes(Node& node, const std::vector<Places>& in, const Places& out, const Places& before_all) {
   const auto set = [&](const char* key, size_t value) { node.attributes[key] = static_cast<double>(value); };
   if (node.op == "conv" || node.op == "convTranspose") {
-    if (GroupingOf(node).depthwise()) set("groups", in[0].size());
+    if (!ReadsAll(node)) set("groups", in[0].size());
     set("in", in[0].size());
     set("out", out.size());
   } else if (node.op == "linear") {
@@ -64,22 +56,6 @@ void CutAttributes(Node& node, const std::vector<Places>& in, const Places& out,
     set("before", static_cast<size_t>(before));
     set("after", out.size() - static_cast<size_t>(before) - before_all.size());
   }
-}
-
-/// The batch-norm that alone reads a value, or null.
-const Node* SoleBatchNorm(const Graph& graph, const std::string& value) {
-  const Node* reader = nullptr;
-  for (const auto& node : graph.nodes) {
-    for (const auto& input : node.inputs) {
-      if (input != value) continue;
-      if (reader != nullptr) return nullptr;
-      reader = &node;
-    }
-  }
-  for (const auto& [output, node] : graph.outputs) {
-    if (node == value) return nullptr;
-  }
-  return reader != nullptr && reader->op == "batchNorm" ? reader : nullptr;
 }
 
 }  // namespace
@@ -164,8 +140,9 @@ void Absorb(const Graph& graph, const TensorMap& weights, const ChannelGroups& g
     const auto bias = tensors->find(node.name + ".bias");
     if (bias != tensors->end()) {
       bias->second.add_(shift);
-    } else if (const auto* norm = SoleBatchNorm(graph, node.name)) {
-      tensors->at(norm->name + ".running_mean").sub_(shift);
+    } else if (const auto* reader = SoleReader(graph, node.name);
+               reader != nullptr && reader->op == "batchNorm") {
+      tensors->at(reader->name + ".running_mean").sub_(shift);
     } else {
       (*tensors)[node.name + ".bias"] = shift.clone();
       biased->insert(node.name);

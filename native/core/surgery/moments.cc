@@ -68,8 +68,8 @@ class Follower {
     switch (FindOp(node).flow) {
       case Flow::kFresh:
         // What a group cut takes out of a sum counts as zero where it is made; a selection leaves it alone.
-        return Depthwise(node, x.size()) ? DepthwiseOutput(node, x)
-                                         : std::vector<Moment>(width, Moment{0, 0, zero_sources_});
+        return ReadsAll(node) ? std::vector<Moment>(width, Moment{0, 0, zero_sources_})
+                              : DepthwiseOutput(node, x);
       case Flow::kSame:
         return SameOutput(node, values, width);
       case Flow::kFirst:
@@ -96,10 +96,6 @@ class Follower {
   }
 
  private:
-  static bool Depthwise(const Node& node, size_t in) {
-    return node.op != "linear" && in > 1 && static_cast<size_t>(IntegerOf(node, "groups", 1)) == in;
-  }
-
   /// Without fold everything must be exact, and zero padding makes a constant differ at the borders.
   bool Blurred(const Node& node, const Moment& in) const { return !fold_ && in.mean != 0 && PadsZeros(node); }
 

@@ -3,7 +3,6 @@
 #include <c10/core/GradMode.h>
 
 #include <algorithm>
-#include <limits>
 #include <sstream>
 
 #include "core/error.h"
@@ -122,7 +121,6 @@ class Surgeon {
   /// Without fold the result must compute what the masked network computes, to the last border pixel.
   std::vector<double> WithoutInexact(std::vector<double> scores) {
     if (settings_.fold) return scores;
-    constexpr double kNever = std::numeric_limits<double>::infinity();
     const auto inexact = Inexact(graph_, *groups_, moments_);
     int64_t held = 0;
     for (size_t group = 0; group < scores.size(); ++group) {
@@ -149,8 +147,9 @@ class Surgeon {
     }
     std::map<std::string, int64_t> macs;
     for (const auto& row : Network::Summarise(graph_, settings_.shapes)) macs[row.name] = row.macs;
-    const auto moments = FollowRemoved(graph_, weights_, *groups_, settings_.strategy, true);
-    return VarianceScores(graph_, weights_, *groups_, moments, macs, !settings_.fold);
+    const auto folded =
+        settings_.fold ? moments_ : FollowRemoved(graph_, weights_, *groups_, settings_.strategy, true);
+    return VarianceScores(graph_, weights_, *groups_, folded, macs, !settings_.fold);
   }
 
   /// Parameters and multiply-accumulates of the network cut at this ratio.

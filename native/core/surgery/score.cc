@@ -1,13 +1,10 @@
 #include "core/surgery/score.h"
 
 #include <algorithm>
-#include <limits>
 
 namespace torchvid {
 
 namespace {
-
-constexpr double kNever = std::numeric_limits<double>::infinity();
 
 bool MayGo(const ChannelGroups& groups, size_t group) {
   return !groups.locked(static_cast<int>(group)) && !groups.gammas(static_cast<int>(group)).empty();

@@ -1,8 +1,13 @@
 #pragma once
 
+#include <limits>
+
 #include "core/surgery/moments.h"
 
 namespace torchvid {
+
+/// The score of a group that must stay.
+inline constexpr double kNever = std::numeric_limits<double>::infinity();
 
 /// |gamma| of every batch-norm, by its place among the nodes.
 using Scales = std::map<size_t, std::vector<double>>;
