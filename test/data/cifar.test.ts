@@ -1,25 +1,16 @@
-import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { cifar10, cifar100 } from '../../lib/data/cifar.ts'
 import { checkImageSet, type ImageSet } from '../../lib/data/image-set.ts'
 import { TorchvidError } from '../../lib/errors.ts'
-import { refuses, scratch, shared } from './helpers.ts'
+import { folderOf, refuses, scratch, shared } from './helpers.ts'
 import { histogram, meanAndStd } from './image-sets.ts'
 
 const folder = scratch()
 const fixtures = join(import.meta.dirname, 'fixtures')
-let folders = 0
 
-function newFolder(files: Record<string, Uint8Array>): string {
-  const path = join(folder, String(folders++))
-  mkdirSync(path)
-  for (const [name, bytes] of Object.entries(files)) {
-    mkdirSync(join(path, name, '..'), { recursive: true })
-    writeFileSync(join(path, name), bytes)
-  }
-  return path
-}
+const newFolder = (files: Record<string, Uint8Array>) => folderOf(folder, files)
 
 /** The pixel that every file here has at place `j` of image `i`, as in fixtures/make.py. */
 const pixel = (i: number, j: number) => (i * 7 + j * 13) % 251

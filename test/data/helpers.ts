@@ -1,5 +1,5 @@
 import { execFileSync, spawnSync } from 'node:child_process'
-import { existsSync, mkdtempSync, readdirSync, rmSync } from 'node:fs'
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { afterAll, expect } from 'vitest'
@@ -12,6 +12,16 @@ export function scratch(): string {
   const folder = mkdtempSync(join(tmpdir(), 'torchvid-data-'))
   afterAll(() => rmSync(folder, { recursive: true, force: true }))
   return folder
+}
+
+/** A new folder in `parent` with these files, whose names may hold folders. */
+export function folderOf(parent: string, files: Record<string, Uint8Array>): string {
+  const path = mkdtempSync(join(parent, 'set-'))
+  for (const [name, bytes] of Object.entries(files)) {
+    mkdirSync(join(path, name, '..'), { recursive: true })
+    writeFileSync(join(path, name), bytes)
+  }
+  return path
 }
 
 /** Expects a rejection with this code whose message matches, and returns the error. */

@@ -1,23 +1,14 @@
-import { mkdirSync, symlinkSync, writeFileSync } from 'node:fs'
+import { symlinkSync } from 'node:fs'
 import { join } from 'node:path'
 import sharp from 'sharp'
 import { describe, expect, test } from 'vitest'
 import { imageFolder } from '../../lib/data/image-folder.ts'
 import { checkImageSet } from '../../lib/data/image-set.ts'
-import { picture, refuses, scratch } from './helpers.ts'
+import { folderOf, picture, refuses, scratch } from './helpers.ts'
 
 const folder = scratch()
-let folders = 0
 
-function newFolder(files: Record<string, Uint8Array>): string {
-  const path = join(folder, String(folders++))
-  mkdirSync(path)
-  for (const [name, bytes] of Object.entries(files)) {
-    mkdirSync(join(path, name, '..'), { recursive: true })
-    writeFileSync(join(path, name), bytes)
-  }
-  return path
-}
+const newFolder = (files: Record<string, Uint8Array>) => folderOf(folder, files)
 
 /** A PNG of one colour. */
 async function plain(colour: [number, number, number], width = 20, height = 10): Promise<Buffer> {

@@ -1,21 +1,15 @@
-import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { gzipSync } from 'node:zlib'
 import { describe, expect, test } from 'vitest'
 import { checkImageSet, subset } from '../../lib/data/image-set.ts'
 import { mnist } from '../../lib/data/mnist.ts'
-import { refuses, scratch, shared } from './helpers.ts'
+import { folderOf, refuses, scratch, shared } from './helpers.ts'
 import { histogram, meanAndStd } from './image-sets.ts'
 
 const folder = scratch()
-let folders = 0
 
-function newFolder(files: Record<string, Uint8Array>): string {
-  const path = join(folder, String(folders++))
-  mkdirSync(path)
-  for (const [name, bytes] of Object.entries(files)) writeFileSync(join(path, name), bytes)
-  return path
-}
+const newFolder = (files: Record<string, Uint8Array>) => folderOf(folder, files)
 
 /** An IDX file; `announced` where the sizes lie. */
 function idx(sizes: number[], values: number[], magic = 0x0800 + sizes.length): Buffer {
