@@ -410,6 +410,17 @@ def peak_memory():
     return peak if sys.platform == 'darwin' else peak * 1024
 
 
+def serve_or_check(options, serve, check_golden):
+    """Serves the benchmark or, with `--check`, compares with golden numbers and exits."""
+    if not options.check:
+        return serve(options)
+    check = Checker()
+    for path in options.check:
+        print(path.name)
+        check_golden(path, check)
+    sys.exit(1 if check.failed else 0)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--check', nargs='+', type=pathlib.Path, metavar='GOLDEN.json')
@@ -426,13 +437,7 @@ def main():
     if options.threads:
         torch.set_num_threads(options.threads)
     torch.manual_seed(options.seed)
-    if not options.check:
-        return serve(options)
-    check = Checker()
-    for path in options.check:
-        print(path.name)
-        check_golden(path, check)
-    sys.exit(1 if check.failed else 0)
+    serve_or_check(options, serve, check_golden)
 
 
 if __name__ == '__main__':

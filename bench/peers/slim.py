@@ -20,7 +20,7 @@ import time
 
 import numpy as np
 import torch
-from osvos import Checker, answer, formula, read_safetensors
+from osvos import answer, formula, read_safetensors, serve_or_check
 from torch import nn
 from torch.nn import functional as F
 
@@ -260,13 +260,7 @@ def main():
     options = parser.parse_args()
     if options.threads:
         torch.set_num_threads(options.threads)
-    if not options.check:
-        return serve(options)
-    check = Checker()
-    for path in options.check:
-        print(path.name)
-        check_golden(path, check)
-    sys.exit(1 if check.failed else 0)
+    serve_or_check(options, serve, check_golden)
 
 
 if __name__ == '__main__':
