@@ -27,6 +27,11 @@ export function checkMemory(what: string, bytes: number, remedy: string, free = 
     const text = `${what} needs ${megabytes(bytes)} in one array, and this Node's arrays end at ${megabytes(constants.MAX_LENGTH)}.`
     throw new TorchvidError('ERR_OUT_OF_MEMORY', `${text} ${remedy}`)
   }
+  checkFree(what, bytes, remedy, free)
+}
+
+/** As `checkMemory`, for what is no JavaScript array. */
+export function checkFree(what: string, bytes: number, remedy: string, free = freeMemory()): void {
   if (bytes < SMALL || bytes + RESERVE <= free) return
   const text = `${what} needs ${megabytes(bytes)} of memory, and ${megabytes(free)} are free (${megabytes(RESERVE)} are kept for the rest).`
   throw new TorchvidError('ERR_OUT_OF_MEMORY', `${text} ${remedy}`)
