@@ -1,7 +1,14 @@
+export type { FeatureVideo } from './data/feature-lists.ts'
+export type { FeatureSettings } from './data/feature-settings.ts'
+export type { FeatureInput } from './data/features.ts'
+export type { GroundTruth } from './data/ground-truth.ts'
 export type { ImageAugmentation, ImageSet } from './data/image-set.ts'
 export * as data from './data/index.ts'
 export type { Run, RunOptions, TrainingProgress } from './engine/run.ts'
 export { type ErrorCode, TorchvidError } from './errors.ts'
+export type { ExtractedFile } from './features/extract.ts'
+export * as features from './features/index.ts'
+export type { ExtractedFeatures, ExtractOptions, ExtractProgress } from './features/options.ts'
 export * as graph from './graph/index.ts'
 export * as losses from './losses/index.ts'
 export * as metrics from './metrics/index.ts'
@@ -20,6 +27,20 @@ export type { OnnxShape } from './onnx/shapes.ts'
 export type { Augmentation, FitOptions, Head } from './osvos/fit.ts'
 export { OSVOS, type OsvosOptions } from './osvos/osvos.ts'
 export type { SegmentedFrame, SegmentOptions } from './osvos/segment.ts'
+export type {
+  DetectionList,
+  EvaluatedVideo,
+  RtfmEvaluateOptions,
+  RtfmEvaluation,
+  RtfmEvaluationProgress,
+} from './rtfm/evaluate.ts'
+export type { RtfmTraining, RtfmVideos } from './rtfm/fit.ts'
+export type { RtfmFitOptions, RtfmProgress } from './rtfm/recipe.ts'
+export { RTFM } from './rtfm/rtfm.ts'
+export type { RtfmScores } from './rtfm/score.ts'
+export type { RtfmObjective, RtfmOptions, RtfmSettings } from './rtfm/settings.ts'
+export type { StreamOptions, StreamScore } from './rtfm/stream.ts'
+export type { RtfmValidation } from './rtfm/validation.ts'
 export * as runtime from './runtime.ts'
 export type { EvaluateOptions, Evaluation } from './slim/evaluate.ts'
 export { type Slim, slim } from './slim/index.ts'

@@ -34,8 +34,27 @@ export interface Native {
     labels: TensorData,
     reduction: 'sum' | 'mean',
   ): Promise<{ loss: number; gradient: TensorData }>
+  milRanking(
+    abnormal: TensorData,
+    normal: TensorData,
+    weights: NativeMilRanking,
+  ): Promise<{ loss: number; parts: Record<string, number>; gradient: { abnormal: TensorData; normal: TensorData } }>
+  rtfmLoss(
+    abnormal: NativeRtfmBatch,
+    normal: NativeRtfmBatch,
+    settings: NativeRtfmLoss & { seed: number },
+  ): Promise<{
+    loss: number
+    parts: Record<string, number>
+    gradient: { abnormal: NativeRtfmBatch; normal: NativeRtfmBatch }
+  }>
   jaccard(mask: NativeMask, truth: NativeMask): Promise<number>
   contour(mask: NativeMask, truth: NativeMask): Promise<number>
+  rocAuc(scores: TensorData, labels: TensorData): Promise<number>
+  prAuc(scores: TensorData, labels: TensorData): Promise<number>
+  averagePrecision(scores: TensorData, labels: TensorData): Promise<number>
+  resizeImage(image: RawImage, size: { width: number; height: number }): Promise<RawImage>
+  clipFeatures(network: NativeNetwork, frames: RawImage[], options: NativeClip): Promise<Float32Array>
   info(): Promise<{ builtFor: string; threads: number; cpuCapability: string }>
   setThreads(count: number): Promise<void>
   cancelAll(): void
@@ -51,8 +70,15 @@ export const nativeFunctions: readonly (keyof Native)[] = [
   'segment',
   'readTensor',
   'classBalancedCrossEntropy',
+  'milRanking',
+  'rtfmLoss',
   'jaccard',
   'contour',
+  'rocAuc',
+  'prAuc',
+  'averagePrecision',
+  'resizeImage',
+  'clipFeatures',
   'info',
   'setThreads',
   'cancelAll',
@@ -72,6 +98,8 @@ export interface NativeNetwork {
   load(path: string, tensors: { name: string; tensor: NativeTensorRow }[]): Promise<void>
   save(path: string, metadata: Record<string, string>): Promise<void>
   clone(): Promise<NativeNetwork>
+  /** Another graph over this network's own tensors, found by name; both see what either changes. */
+  view(graph: object): Promise<NativeNetwork>
   dispose(): void
 }
 
@@ -85,6 +113,7 @@ export const nativeNetworkMethods: readonly (keyof NativeNetwork)[] = [
   'load',
   'save',
   'clone',
+  'view',
   'dispose',
 ]
 
@@ -143,6 +172,22 @@ export interface NativeTensorRow {
   offset: number
 }
 
+/**
+ * One video's features: in files, one of (T, crops, F) or (T, F), or one per crop of (T, F) or (T, 1, F); or in memory,
+ * float32 (T, crops, F).
+ */
+export type NativeFeatures = { files: { path: string; tensor: NativeTensorRow }[] } | { tensor: TensorData }
+
+/** A window of a clip's frames, and the network's output to take. */
+export interface NativeClip {
+  pixels: NativePixels
+  /** In pixels of the frames; `flip`: of the mirrored frame. */
+  window: { top: number; left: number; height: number; width: number; flip: boolean }
+  output: string
+  /** Where the network must be. */
+  device: string
+}
+
 /** How a network takes its pictures: value = (x - mean) / std, x in 0..255, all in the order named. */
 export interface NativePixels {
   order: 'RGB' | 'BGR'
@@ -166,18 +211,20 @@ export interface NativeTraining {
   seed: number
   device: string
   optimizer: {
-    kind: 'sgd' | 'adam'
+    kind: 'sgd' | 'adam' | 'adagrad'
     momentum: number
     nesterov: boolean
     groups: { pattern: string; learningRate: number; weightDecay: number }[]
   }
-  source: NativeOneShot | NativeImages
+  source: NativeOneShot | NativeImages | NativeBags
   objective: NativeObjective
   /** Adds `strength * sign(value)` to the gradients of these parameters. */
   sparsity?: { parameters: string[]; strength: number }
   /** Channels (rows of dimension 0) of parameters that are set to 0 and stay so: those whose `keep` is 0. */
   held?: { name: string; keep: TensorData }[]
-  checkpoint?: { path: string; every: number; metadata: Record<string, string> }
+  validation?: NativeValidation
+  /** `best`: where the best state goes whenever it is bettered. */
+  checkpoint?: { path: string; every: number; metadata: Record<string, string>; best?: string }
   resume?: { path: string; step: number; tensors: ({ name: string } & NativeTensorRow)[] }
 }
 
@@ -213,10 +260,71 @@ export interface NativeImages {
   flat: boolean
 }
 
+/** Bags of normal and of abnormal videos, each resampled once to `segments` rows. */
+export interface NativeBags {
+  kind: 'bags'
+  normal: NativeVideo[]
+  abnormal: NativeVideo[]
+  /** Videos of each kind, or all where there are fewer; `paired`: as many of one kind as of the other. */
+  batchSize: number
+  paired: boolean
+  shuffle: boolean
+  segments: number
+  resampling: 'linspace' | 'sultani'
+  /** Each row divided by its L2 norm. */
+  normalise: boolean
+}
+
+/** A video's features and its name, for messages. */
+export interface NativeVideo {
+  name: string
+  features: NativeFeatures
+}
+
+/** What a network in training is measured on, and when; the best state is the result. */
+export interface NativeValidation {
+  /** After each so many steps, once more than `after` are done, and after the last. */
+  every: number
+  after: number
+  metric: 'rocAuc' | 'prAuc' | 'averagePrecision'
+  /** `labels`: one per frame, or, with `framesPerSegment` 0, one for the video. */
+  videos: (NativeVideo & { labels: TensorData })[]
+  framesPerSegment: number
+  /** A video's own score is the mean of so many highest. */
+  top: number
+  normalise: boolean
+}
+
+/** What RTFM's network makes of some videos: (videos, T) twice, (videos, crops, T, F). */
+export interface NativeRtfmBatch {
+  scores: TensorData
+  magnitudes: TensorData
+  features: TensorData
+}
+
+/** RTFM's loss; `top` 0: a tenth of the segments. */
+export interface NativeRtfmLoss {
+  paper: boolean
+  top: number
+  dropout: number
+  margin: number
+  magnitude: number
+  smoothness: number
+  sparsity: number
+}
+
+/** The weights of the MIL ranking loss. */
+export interface NativeMilRanking {
+  smoothness: number
+  sparsity: number
+}
+
 /** What is minimised. */
 export type NativeObjective =
   | { kind: 'classBalanced'; outputs: Record<string, number>; reduction: 'sum' | 'mean' }
   | { kind: 'crossEntropy'; output: string }
+  | ({ kind: 'rtfm' } & NativeRtfmLoss)
+  | ({ kind: 'milRanking' } & NativeMilRanking)
   | { kind: 'imitate'; teacher: NativeNetwork; outputs: Record<string, number> }
 
 /** What the trainer reports of one pass. */
@@ -226,6 +334,8 @@ export interface NativeRecord {
   losses: Record<string, number>
   /** Of a classification: the share of the batch whose class is right. */
   accuracy?: number
+  /** Measured after this pass's update, where that was due. */
+  validation?: number
   learningRate: number
   seconds: number
 }

@@ -205,6 +205,16 @@ export class Network {
     return new Network(this.graph, await this.handle.clone())
   }
 
+  /**
+   * @internal Another graph over the tensors that this network has now, found by name: both see what either changes, until
+   * `adopt` gives this network others. Dispose of it like any network; the tensors stay while one of them needs them.
+   * @throws TorchvidError ERR_CHECKPOINT_MISMATCH naming a tensor that is missing here or has another shape, ERR_DISPOSED
+   */
+  async view(graph: Graph): Promise<Network> {
+    checkGraph(graph, 'graph')
+    return new Network(graph, await this.handle.view(graph))
+  }
+
   /** Frees the network. Calls under way and later ones reject with ERR_DISPOSED; calling it again does nothing. */
   dispose(): void {
     this.handle.dispose()

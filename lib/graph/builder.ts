@@ -39,7 +39,8 @@ function value(source: Value['source'], channels: number | undefined): Value {
   return { source, channels, order: made++ }
 }
 
-function layer(
+/** @internal A layer of this op. `channels`: of its output, where known; settings that are undefined are left out. */
+export function layer(
   op: string,
   inputs: Value[],
   channels: number | undefined,

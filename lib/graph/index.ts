@@ -33,4 +33,5 @@ export {
   subsample,
   upsample,
 } from './builder.ts'
+export { attention, mean, mergeBatch, norm, permute, splitBatch } from './shape-ops.ts'
 export type { Attributes, Graph, GraphInput, GraphNode, Init, PixelFormat } from './types.ts'

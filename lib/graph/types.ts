@@ -24,6 +24,7 @@ export interface Init {
     | 'kaimingNormalFanIn'
     | 'kaimingNormalFanOut'
     | 'xavierUniform'
+    | 'xavierNormal'
     | 'bilinear'
   value?: number
 }

@@ -1,4 +1,6 @@
+import { invalidArgument, TorchvidError } from '../errors.ts'
 import { native } from '../native.ts'
+import type { TensorData } from '../types.ts'
 
 /** A mask of one object: non-zero inside it. Row-major, one byte a pixel. */
 export interface BinaryMask {
@@ -22,4 +24,74 @@ export async function jaccard(mask: BinaryMask, truth: BinaryMask): Promise<numb
  */
 export async function contour(mask: BinaryMask, truth: BinaryMask): Promise<number> {
   return await native().contour(mask, truth)
+}
+
+/**
+ * Area under the ROC curve, 0 to 1: the chance that a positive scores higher than a negative; a tie counts half.
+ * @param scores one per frame (or whatever is ranked)
+ * @param labels as many; positive where not 0
+ * @throws TorchvidError ERR_SHAPE when there are not as many labels as scores; ERR_INVALID_ARGUMENT when all labels are of
+ *   one kind, or a score is no finite number
+ */
+export async function rocAuc(scores: ArrayLike<number>, labels: ArrayLike<number>): Promise<number> {
+  return await native().rocAuc(numbers('scores', scores), marks(labels))
+}
+
+/**
+ * Area under the precision-recall curve by trapezoids, from (recall 0, precision 1) on: what RTFM's reference prints. It
+ * overrates; `averagePrecision` does not.
+ * @param scores as `rocAuc`
+ * @param labels as `rocAuc`
+ * @throws TorchvidError as `rocAuc`
+ */
+export async function prAuc(scores: ArrayLike<number>, labels: ArrayLike<number>): Promise<number> {
+  return await native().prAuc(numbers('scores', scores), marks(labels))
+}
+
+/**
+ * Average precision: the sum over thresholds, from the highest score down, of the step in recall times the precision there;
+ * what XD-Violence reports.
+ * @param scores as `rocAuc`
+ * @param labels as `rocAuc`
+ * @throws TorchvidError as `rocAuc`
+ */
+export async function averagePrecision(scores: ArrayLike<number>, labels: ArrayLike<number>): Promise<number> {
+  return await native().averagePrecision(numbers('scores', scores), marks(labels))
+}
+
+/**
+ * Area under a curve given by its points, by trapezoids: of a ROC curve x is the false positive rate and y the true one.
+ * @param x in one direction, rising or falling
+ * @param y as many
+ * @throws TorchvidError ERR_SHAPE when they differ in number or are fewer than two; ERR_INVALID_ARGUMENT when x turns back
+ */
+export function areaUnderCurve(x: ArrayLike<number>, y: ArrayLike<number>): number {
+  if (x.length !== y.length || x.length < 2) {
+    const message = `x has ${x.length} points and y ${y.length}; wanted as many of both, and at least two.`
+    throw new TorchvidError('ERR_SHAPE', message)
+  }
+  const direction = Math.sign((x[x.length - 1] as number) - (x[0] as number))
+  let area = 0
+  for (let i = 1; i < x.length; i++) {
+    const step = (x[i] as number) - (x[i - 1] as number)
+    if (step * direction < 0 || Number.isNaN(step)) {
+      throw invalidArgument(`x[${i}]`, x[i], 'points in one direction, all rising or all falling')
+    }
+    area += (step * ((y[i] as number) + (y[i - 1] as number))) / 2
+  }
+  return area * direction
+}
+
+function numbers(name: string, values: ArrayLike<number>): TensorData {
+  if (!isList(values)) throw invalidArgument(name, values, 'an array of numbers')
+  return { data: Float64Array.from(values), shape: [values.length] }
+}
+
+function marks(labels: ArrayLike<number>): TensorData {
+  if (!isList(labels)) throw invalidArgument('labels', labels, 'an array of numbers, 0 or not')
+  return { data: Uint8Array.from(labels, (label) => (label === 0 ? 0 : 1)), shape: [labels.length] }
+}
+
+function isList(values: unknown): values is ArrayLike<number> {
+  return Array.isArray(values) || (ArrayBuffer.isView(values) && 'length' in values)
 }

@@ -24,6 +24,12 @@ export function slimBatchNorm(x: Value, name: string): Value {
   return batchNorm(x, { init: { weight: { distribution: 'constant', value: 0.5 } }, name })
 }
 
+/** Throws ERR_INVALID_ARGUMENT unless this is a share that `dropout` takes. */
+export function checkProbability(dropout: unknown): void {
+  if (typeof dropout !== 'number' || !(dropout >= 0 && dropout < 1))
+    throw invalidArgument('dropout', dropout, 'a number from 0 to below 1')
+}
+
 /** The n of a depth a * n + b, or ERR_INVALID_ARGUMENT. */
 export function repetitions(depth: unknown, a: number, b: number): number {
   const n = (checkInteger('depth', depth, a + b) - b) / a

@@ -1,7 +1,9 @@
 #include <napi.h>
 
 #include "bindings/env_state.h"
+#include "bindings/features.h"
 #include "bindings/functions.h"
+#include "bindings/losses.h"
 #include "bindings/network.h"
 #include "bindings/surgery.h"
 #include "bindings/train.h"
@@ -13,7 +15,9 @@ Napi::Object Initialise(Napi::Env env, Napi::Object exports) {
   torchvid::NetworkWrap::Register(env, exports);
   torchvid::RegisterTrain(env, exports);
   torchvid::RegisterSurgery(env, exports);
+  torchvid::RegisterLosses(env, exports);
   torchvid::RegisterFunctions(env, exports);
+  torchvid::RegisterFeatures(env, exports);
   return exports;
 }
 

@@ -2,7 +2,6 @@
 
 #include <ATen/Parallel.h>
 #include <ATen/Version.h>
-#include <c10/core/GradMode.h>
 #include <torch/headeronly/version.h>
 
 #include "bindings/convert.h"
@@ -11,7 +10,7 @@
 #include "core/error.h"
 #include "core/image/segment.h"
 #include "core/metrics/davis.h"
-#include "core/train/losses.h"
+#include "core/metrics/ranking.h"
 
 namespace torchvid {
 
@@ -57,29 +56,15 @@ Napi::Value ReadOne(const Napi::CallbackInfo& info) {
   });
 }
 
-/// classBalancedCrossEntropy(logits, labels, reduction)
-Napi::Value ClassBalanced(const Napi::CallbackInfo& info) {
+/// rocAuc(scores, labels), prAuc(scores, labels), averagePrecision(scores, labels)
+template <double (*Measure)(const at::Tensor&, const at::Tensor&)>
+Napi::Value Ranking(const Napi::CallbackInfo& info) {
   return Guarded(info, [&]() -> Napi::Value {
-    const auto logits = TensorFrom(info[0], "logits").to(at::kFloat);
-    const auto labels = TensorFrom(info[1], "labels").to(at::kFloat);
-    const auto reduction = TextFrom(info[2], "reduction") == "mean" ? Reduction::kMean : Reduction::kSum;
-    if (logits.sizes() != labels.sizes() || logits.numel() == 0) {
-      throw ShapeError("logits have shape " + ShapeText(logits.sizes()) + " and labels " +
-                       ShapeText(labels.sizes()) + "; both must be the same and not empty.");
-    }
+    const auto scores = TensorFrom(info[0], "scores");
+    const auto labels = TensorFrom(info[1], "labels");
     return EnvState::Of(info.Env())->Promise(info.Env(), [=]() -> ToJs {
-      c10::AutoGradMode gradients(true);
-      const auto x = logits.detach().set_requires_grad(true);
-      const auto loss = ClassBalancedCrossEntropy(x, labels, reduction);
-      loss.backward();
-      const auto value = loss.item<double>();
-      const auto gradient = x.grad();
-      return [=](Napi::Env env) {
-        auto object = Napi::Object::New(env);
-        object.Set("loss", value);
-        object.Set("gradient", TensorTo(env, gradient));
-        return object;
-      };
+      const double value = Measure(scores, labels);
+      return [value](Napi::Env env) { return Napi::Number::New(env, value); };
     });
   });
 }
@@ -157,7 +142,9 @@ void RegisterFunctions(Napi::Env env, Napi::Object exports) {
   add("cancelAll", CancelAll);
   add("setErrorFactory", SetErrorFactory);
   add("readTensor", ReadOne);
-  add("classBalancedCrossEntropy", ClassBalanced);
+  add("rocAuc", Ranking<RocAuc>);
+  add("prAuc", Ranking<PrAuc>);
+  add("averagePrecision", Ranking<AveragePrecision>);
   add("jaccard", Metric<Jaccard>);
   add("contour", Metric<Contour>);
   add("segment", SegmentFrame);

@@ -33,7 +33,8 @@ void NetworkWrap::Register(Napi::Env env, Napi::Object exports) {
        InstanceMethod("forward", &NetworkWrap::Forward), InstanceMethod("summary", &NetworkWrap::Summary),
        InstanceMethod("read", &NetworkWrap::Read), InstanceMethod("write", &NetworkWrap::Write),
        InstanceMethod("load", &NetworkWrap::Load), InstanceMethod("save", &NetworkWrap::Save),
-       InstanceMethod("clone", &NetworkWrap::Clone), InstanceMethod("dispose", &NetworkWrap::Dispose)});
+       InstanceMethod("clone", &NetworkWrap::Clone), InstanceMethod("view", &NetworkWrap::View),
+       InstanceMethod("dispose", &NetworkWrap::Dispose)});
   EnvState::Of(env)->network_constructor = Napi::Persistent(type);
   exports.Set("createNetwork", Napi::Function::New(env, CreateNetwork, "createNetwork"));
 }
@@ -207,6 +208,19 @@ Napi::Value NetworkWrap::Clone(const Napi::CallbackInfo& info) {
       network->CheckNotDisposed();
       auto copy = network->Clone();
       return [copy](Napi::Env env) { return NetworkWrap::Wrap(env, copy); };
+    });
+  });
+}
+
+/// view(graph)
+Napi::Value NetworkWrap::View(const Napi::CallbackInfo& info) {
+  return Guarded(info, [&]() -> Napi::Value {
+    const auto network = Alive();
+    auto graph = GraphFrom(info[0]);
+    return EnvState::Of(info.Env())->Promise(info.Env(), [network, graph = std::move(graph)]() -> ToJs {
+      network->CheckNotDisposed();
+      auto view = network->View(graph);
+      return [view](Napi::Env env) { return NetworkWrap::Wrap(env, view); };
     });
   });
 }

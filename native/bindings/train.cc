@@ -25,13 +25,19 @@ std::unique_ptr<Trainer> MakeTrainer(const TrainRequest& request) {
   auto source = request.make_source(network->device());
   auto trainer =
       std::make_unique<Trainer>(network, std::move(source), request.make_objective(), request.trainer);
-  if (request.resume) {
-    TensorMap state;
-    for (const auto& [name, row] : request.resume->tensors)
-      state[name] = ReadTensor(request.resume->path, row);
-    trainer->Restore(state, request.resume->step);
-  }
   return trainer;
+}
+
+std::unique_ptr<Selection> MakeSelection(const TrainRequest& request,
+                                         const std::shared_ptr<Network>& network) {
+  if (!request.make_measure) return nullptr;
+  return std::make_unique<Selection>(request.make_measure(), request.selection, network);
+}
+
+TensorMap StateOf(const Resume& resume) {
+  TensorMap state;
+  for (const auto& [name, row] : resume.tensors) state[name] = ReadTensor(resume.path, row);
+  return state;
 }
 
 Napi::Object RecordTo(Napi::Env env, const StepRecord& record) {
@@ -42,12 +48,14 @@ Napi::Object RecordTo(Napi::Env env, const StepRecord& record) {
   for (const auto& [name, value] : record.losses) losses.Set(name, value);
   object.Set("losses", losses);
   if (record.accuracy) object.Set("accuracy", *record.accuracy);
+  if (record.validation) object.Set("validation", *record.validation);
   object.Set("learningRate", record.learning_rate);
   object.Set("seconds", record.seconds);
   return object;
 }
 
-/// A training: one pass per step; records cross to JavaScript in batches.
+/// A training: one pass per step, and one for each piece of a measurement; records cross to JavaScript in
+/// batches.
 class TrainJob : public Job, public std::enable_shared_from_this<TrainJob> {
  public:
   TrainJob(std::shared_ptr<EnvState> state, Napi::Promise::Deferred deferred,
@@ -59,21 +67,27 @@ class TrainJob : public Job, public std::enable_shared_from_this<TrainJob> {
 
   bool Step() override {
     if (!trainer_) {
-      trainer_ = MakeTrainer(request_);
+      Begin();
       return !trainer_->done();
     }
-    auto record = trainer_->Step();
+    if (trainer_->Prepare()) return true;
+    if (!record_) record_ = trainer_->Step();
+    if (!MeasureIfDue()) return true;
     SaveCheckpoint();
     {
       std::lock_guard lock(mutex_);
-      pending_.push_back(std::move(record));
+      pending_.push_back(std::move(*record_));
     }
+    record_.reset();
     CrossIfDue();
-    return !trainer_->done();
+    if (!trainer_->done()) return true;
+    if (selection_) selection_->TakeBest();
+    return false;
   }
 
   void Finish(std::exception_ptr error) override {
     auto network = !error && trainer_ ? trainer_->network() : nullptr;
+    selection_.reset();
     trainer_.reset();
     request_ = {};
     state_->Post([self = shared_from_this(), network, error](Napi::Env env) {
@@ -89,11 +103,41 @@ class TrainJob : public Job, public std::enable_shared_from_this<TrainJob> {
   }
 
  private:
+  void Begin() {
+    trainer_ = MakeTrainer(request_);
+    selection_ = MakeSelection(request_, trainer_->network());
+    if (!request_.resume) return;
+    const auto state = StateOf(*request_.resume);
+    trainer_->Restore(state, request_.resume->step);
+    if (selection_) selection_->Restore(state);
+  }
+
+  /// Measures after the pass just done, if that is due: false while more remains of it.
+  bool MeasureIfDue() {
+    if (!selection_ || !selection_->Due(trainer_->step(), trainer_->done())) return true;
+    record_->validation = selection_->Step(trainer_->step());
+    if (!record_->validation) return false;
+    if (selection_->best_step() == trainer_->step()) SaveBest();
+    return true;
+  }
+
+  void SaveBest() {
+    if (!request_.checkpoint || request_.checkpoint->best.empty()) return;
+    std::vector<std::pair<std::string, at::Tensor>> tensors;
+    for (const auto& entry : trainer_->network()->entries())
+      tensors.emplace_back(entry.name, entry.tensor.detach());
+    WriteSafetensors(request_.checkpoint->best, request_.checkpoint->metadata, tensors);
+  }
+
   void SaveCheckpoint() {
     if (!request_.checkpoint || trainer_->step() % request_.checkpoint->every != 0) return;
     auto metadata = request_.checkpoint->metadata;
     metadata["torchvid.step"] = std::to_string(trainer_->step());
-    WriteSafetensors(request_.checkpoint->path, metadata, trainer_->State());
+    auto state = trainer_->State();
+    if (selection_) {
+      for (auto& row : selection_->State()) state.push_back(std::move(row));
+    }
+    WriteSafetensors(request_.checkpoint->path, metadata, state);
   }
 
   void CrossIfDue() {
@@ -121,6 +165,8 @@ class TrainJob : public Job, public std::enable_shared_from_this<TrainJob> {
   std::shared_ptr<Napi::FunctionReference> on_records_;  // touched on the JavaScript thread alone
   TrainRequest request_;
   std::unique_ptr<Trainer> trainer_;
+  std::unique_ptr<Selection> selection_;
+  std::optional<StepRecord> record_;  // of a pass whose measurement is under way
   std::mutex mutex_;
   std::vector<StepRecord> pending_;
   Clock::time_point last_crossing_{};

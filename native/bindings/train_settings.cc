@@ -3,6 +3,9 @@
 #include "bindings/convert.h"
 #include "bindings/network.h"
 #include "core/error.h"
+#include "core/metrics/ranking.h"
+#include "core/train/anomaly_measure.h"
+#include "core/train/bag_source.h"
 
 namespace torchvid {
 
@@ -12,8 +15,11 @@ OptimizerSettings OptimizerFrom(const Napi::Value& value) {
   const auto object = ObjectFrom(value, "optimizer");
   OptimizerSettings settings;
   const auto kind = TextFrom(object.Get("kind"), "optimizer.kind");
-  if (kind != "sgd" && kind != "adam") throw InvalidArgument("optimizer.kind: wanted 'sgd' or 'adam'.");
-  settings.kind = kind == "adam" ? OptimizerSettings::Kind::kAdam : OptimizerSettings::Kind::kSgd;
+  const std::map<std::string, OptimizerSettings::Kind> kinds{{"sgd", OptimizerSettings::Kind::kSgd},
+                                                             {"adam", OptimizerSettings::Kind::kAdam},
+                                                             {"adagrad", OptimizerSettings::Kind::kAdagrad}};
+  if (kinds.count(kind) == 0) throw InvalidArgument("optimizer.kind: wanted 'sgd', 'adam' or 'adagrad'.");
+  settings.kind = kinds.at(kind);
   if (object.Has("momentum")) settings.momentum = NumberFrom(object.Get("momentum"), "optimizer.momentum");
   settings.nesterov = object.Get("nesterov").ToBoolean().Value();
   const auto groups = ArrayFrom(object.Get("groups"), "optimizer.groups");
@@ -82,12 +88,46 @@ std::function<std::unique_ptr<Source>(at::Device)> ImagesFrom(const Napi::Object
   };
 }
 
+Resampling ResamplingFrom(const Napi::Value& value) {
+  const auto kind = TextFrom(value, "resampling");
+  if (kind == "linspace") return Resampling::kLinspace;
+  if (kind == "sultani") return Resampling::kSultani;
+  throw InvalidArgument("resampling: wanted 'linspace' or 'sultani'.");
+}
+
+std::vector<VideoFeatures> VideosFrom(const Napi::Value& value, const std::string& what) {
+  const auto array = ArrayFrom(value, what);
+  std::vector<VideoFeatures> videos;
+  for (uint32_t i = 0; i < array.Length(); ++i) {
+    const auto video = ObjectFrom(array.Get(i), what);
+    videos.push_back(VideoFeaturesFrom(video.Get("features"), TextFrom(video.Get("name"), what)));
+  }
+  return videos;
+}
+
+std::function<std::unique_ptr<Source>(at::Device)> BagsFrom(const Napi::Object& source, uint64_t seed) {
+  BagSourceSettings settings;
+  settings.normal = VideosFrom(source.Get("normal"), "normal");
+  settings.abnormal = VideosFrom(source.Get("abnormal"), "abnormal");
+  settings.batch_size = IntegerFrom(source.Get("batchSize"), "batchSize");
+  settings.paired = source.Get("paired").ToBoolean().Value();
+  settings.shuffle = source.Get("shuffle").ToBoolean().Value();
+  settings.segments = IntegerFrom(source.Get("segments"), "segments");
+  settings.resampling = ResamplingFrom(source.Get("resampling"));
+  settings.normalise = source.Get("normalise").ToBoolean().Value();
+  settings.seed = seed;
+  return [settings = std::move(settings)](at::Device device) {
+    return std::make_unique<BagSource>(settings, device);
+  };
+}
+
 std::function<std::unique_ptr<Source>(at::Device)> SourceFrom(const Napi::Value& value, uint64_t seed) {
   const auto source = ObjectFrom(value, "source");
   const auto kind = TextFrom(source.Get("kind"), "source.kind");
   if (kind == "oneShot") return OneShotFrom(source, seed);
   if (kind == "images") return ImagesFrom(source, seed);
-  throw InvalidArgument("source.kind: wanted 'oneShot' or 'images'.");
+  if (kind == "bags") return BagsFrom(source, seed);
+  throw InvalidArgument("source.kind: wanted 'oneShot', 'images' or 'bags'.");
 }
 
 std::function<std::unique_ptr<Objective>()> ObjectiveFrom(const Napi::Value& value) {
@@ -98,6 +138,10 @@ std::function<std::unique_ptr<Objective>()> ObjectiveFrom(const Napi::Value& val
       return std::make_unique<CrossEntropyObjective>(output);
     };
   }
+  if (kind == "rtfm")
+    return [settings = RtfmLossFrom(objective)] { return std::make_unique<RtfmObjective>(settings); };
+  if (kind == "milRanking")
+    return [settings = MilRankingFrom(objective)] { return std::make_unique<MilRankingObjective>(settings); };
   const auto outputs = OutputWeightsFrom(objective.Get("outputs"), "objective.outputs");
   if (outputs.empty()) throw InvalidArgument("objective.outputs: wanted at least one.");
   if (kind == "classBalanced") {
@@ -109,7 +153,8 @@ std::function<std::unique_ptr<Objective>()> ObjectiveFrom(const Napi::Value& val
     const auto teacher = NetworkWrap::NetworkOf(objective.Get("teacher"));
     return [=] { return std::make_unique<ImitateObjective>(teacher, outputs); };
   }
-  throw InvalidArgument("objective.kind: wanted 'classBalanced', 'crossEntropy' or 'imitate'.");
+  throw InvalidArgument(
+      "objective.kind: wanted 'classBalanced', 'crossEntropy', 'imitate', 'rtfm' or 'milRanking'.");
 }
 
 void ScheduleFrom(const Napi::Value& value, TrainerSettings* settings) {
@@ -150,7 +195,38 @@ std::optional<Checkpoint> CheckpointFrom(const Napi::Value& value) {
   const auto checkpoint = value.As<Napi::Object>();
   return Checkpoint{TextFrom(checkpoint.Get("path"), "checkpoint.path"),
                     IntegerFrom(checkpoint.Get("every"), "checkpoint.every"),
-                    TextMapFrom(checkpoint.Get("metadata"), "checkpoint.metadata")};
+                    TextMapFrom(checkpoint.Get("metadata"), "checkpoint.metadata"),
+                    checkpoint.Get("best").IsString() ? checkpoint.Get("best").ToString().Utf8Value() : ""};
+}
+
+void ValidationFrom(const Napi::Value& value, TrainRequest* request) {
+  if (!value.IsObject()) return;
+  const auto validation = value.As<Napi::Object>();
+  request->selection = {IntegerFrom(validation.Get("every"), "validation.every"),
+                        IntegerFrom(validation.Get("after"), "validation.after")};
+  if (request->selection.every < 1) throw InvalidArgument("validation.every: wanted at least 1.");
+  AnomalyMeasureSettings settings;
+  const auto videos = ArrayFrom(validation.Get("videos"), "validation.videos");
+  for (uint32_t i = 0; i < videos.Length(); ++i) {
+    const auto video = ObjectFrom(videos.Get(i), "validation.videos");
+    settings.videos.push_back(
+        {VideoFeaturesFrom(video.Get("features"), TextFrom(video.Get("name"), "validation.videos")),
+         TensorFrom(video.Get("labels"), "labels")});
+  }
+  if (settings.videos.empty()) throw InvalidArgument("validation.videos: wanted at least one.");
+  const std::map<std::string, decltype(settings.metric)> metrics{
+      {"rocAuc", RocAuc}, {"prAuc", PrAuc}, {"averagePrecision", AveragePrecision}};
+  const auto metric = metrics.find(TextFrom(validation.Get("metric"), "validation.metric"));
+  if (metric == metrics.end())
+    throw InvalidArgument("validation.metric: wanted 'rocAuc', 'prAuc' or 'averagePrecision'.");
+  settings.metric = metric->second;
+  settings.frames_per_segment =
+      IntegerFrom(validation.Get("framesPerSegment"), "validation.framesPerSegment");
+  settings.top = IntegerFrom(validation.Get("top"), "validation.top");
+  settings.normalise = validation.Get("normalise").ToBoolean().Value();
+  request->make_measure = [settings = std::move(settings)] {
+    return std::make_unique<AnomalyMeasure>(settings);
+  };
 }
 
 std::optional<Resume> ResumeFrom(const Napi::Value& value) {
@@ -192,6 +268,39 @@ std::pair<ImageSet, ImageSourceSettings> ImageSourceFrom(const Napi::Object& sou
   return {std::move(set), std::move(settings)};
 }
 
+VideoFeatures VideoFeaturesFrom(const Napi::Value& value, const std::string& name) {
+  const auto object = ObjectFrom(value, name);
+  VideoFeatures video;
+  video.name = name;
+  if (!object.Get("files").IsArray()) {
+    video.tensor = TensorFrom(object.Get("tensor"), name).to(at::kFloat);
+    return video;
+  }
+  const auto files = object.Get("files").As<Napi::Array>();
+  for (uint32_t i = 0; i < files.Length(); ++i) {
+    const auto file = ObjectFrom(files.Get(i), name);
+    video.files.emplace_back(TextFrom(file.Get("path"), name), RowFrom(file.Get("tensor")));
+  }
+  return video;
+}
+
+RtfmLossSettings RtfmLossFrom(const Napi::Object& object) {
+  const auto number = [&](const char* key) { return NumberFrom(object.Get(key), key); };
+  RtfmLossSettings settings;
+  settings.paper = object.Get("paper").ToBoolean().Value();
+  settings.top = IntegerFrom(object.Get("top"), "top");
+  settings.dropout = number("dropout");
+  settings.margin = number("margin");
+  settings.magnitude = number("magnitude");
+  settings.smoothness = number("smoothness");
+  settings.sparsity = number("sparsity");
+  return settings;
+}
+
+MilRankingSettings MilRankingFrom(const Napi::Object& object) {
+  return {NumberFrom(object.Get("smoothness"), "smoothness"), NumberFrom(object.Get("sparsity"), "sparsity")};
+}
+
 TrainRequest TrainRequestFrom(const Napi::Value& network, const Napi::Value& value) {
   const auto object = ObjectFrom(value, "settings");
   TrainRequest request;
@@ -211,6 +320,7 @@ TrainRequest TrainRequestFrom(const Napi::Value& network, const Napi::Value& val
   PenaltyFrom(object, &trainer);
   request.make_source = SourceFrom(object.Get("source"), trainer.seed);
   request.make_objective = ObjectiveFrom(object.Get("objective"));
+  ValidationFrom(object.Get("validation"), &request);
   request.checkpoint = CheckpointFrom(object.Get("checkpoint"));
   request.resume = ResumeFrom(object.Get("resume"));
   return request;

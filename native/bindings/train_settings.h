@@ -10,8 +10,11 @@
 #include <utility>
 #include <vector>
 
+#include "core/train/anomaly_losses.h"
 #include "core/train/image_source.h"
+#include "core/train/selection.h"
 #include "core/train/trainer.h"
+#include "core/train/video_features.h"
 #include "core/weights/tensor_file.h"
 
 namespace torchvid {
@@ -21,6 +24,8 @@ struct Checkpoint {
   std::string path;
   int64_t every = 0;
   std::map<std::string, std::string> metadata;
+  /// Where the best state goes, if anywhere: written anew whenever it is bettered.
+  std::string best;
 };
 
 /// A saved training to go on from.
@@ -36,6 +41,9 @@ struct TrainRequest {
   TrainerSettings trainer;
   std::function<std::unique_ptr<Source>(at::Device)> make_source;
   std::function<std::unique_ptr<Objective>()> make_objective;
+  /// Empty: nothing is measured.
+  std::function<std::unique_ptr<Measure>()> make_measure;
+  SelectionSettings selection;
   std::optional<Checkpoint> checkpoint;
   std::optional<Resume> resume;
 };
@@ -45,5 +53,12 @@ TrainRequest TrainRequestFrom(const Napi::Value& network, const Napi::Value& set
 
 /// The images and settings of a source of kind 'images'.
 std::pair<ImageSet, ImageSourceSettings> ImageSourceFrom(const Napi::Object& source);
+
+/// From NativeFeatures.
+VideoFeatures VideoFeaturesFrom(const Napi::Value& value, const std::string& name);
+
+/// From NativeRtfmLoss, NativeMilRanking.
+RtfmLossSettings RtfmLossFrom(const Napi::Object& settings);
+MilRankingSettings MilRankingFrom(const Napi::Object& settings);
 
 }  // namespace torchvid

@@ -63,13 +63,17 @@ at::Tensor Initialise(const ParameterSpec& spec, const std::vector<int64_t>& fan
     const double bound = std::sqrt(6 / (FanIn(fan_in_shape) + FanOut(fan_in_shape)));
     return tensor.uniform_(-bound, bound, generator);
   }
+  if (kind == "xavierNormal") {
+    const double deviation = std::sqrt(2 / (FanIn(fan_in_shape) + FanOut(fan_in_shape)));
+    return tensor.normal_(0, deviation, generator);
+  }
   if (kind == "bilinear") {
     FillBilinear(tensor);
     return tensor;
   }
   throw InvalidArgument("init '" + kind +
                         "' is unknown. Known: constant, normal, uniform, kaimingUniform, kaimingNormalFanIn, "
-                        "kaimingNormalFanOut, xavierUniform, bilinear.");
+                        "kaimingNormalFanOut, xavierUniform, xavierNormal, bilinear.");
 }
 
 }  // namespace torchvid

@@ -95,6 +95,36 @@ std::shared_ptr<Network> Network::Clone() const {
   return copy;
 }
 
+std::shared_ptr<Network> Network::View(Graph graph) const {
+  std::shared_ptr<Network> view(new Network(std::move(graph), device_));
+  view->Bind();
+  view->revision_ = revision_;
+  view->plans_revision_ = *revision_;
+  view->is_view_ = true;
+  std::map<std::string, const Entry*> known;
+  for (const auto& entry : entries_) known[entry.name] = &entry;
+  for (size_t i = 0; i < view->graph_.nodes.size(); ++i) {
+    const auto& node = view->graph_.nodes[i];
+    for (const auto& spec : view->specs_[i]) {
+      const auto name = node.name + "." + spec.name;
+      const auto found = known.find(name);
+      if (found == known.end()) {
+        throw Error("ERR_CHECKPOINT_MISMATCH",
+                    Describe(node) + ": the network has no tensor '" + name + "' to share.");
+      }
+      const auto& tensor = found->second->tensor;
+      if (tensor.sizes() != at::IntArrayRef(spec.shape)) {
+        throw Error("ERR_CHECKPOINT_MISMATCH", Describe(node) + ": the network's '" + name + "' has shape " +
+                                                   ShapeText(tensor.sizes()) + ", wanted " +
+                                                   ShapeText(spec.shape) + ".");
+      }
+      view->entries_.push_back({name, tensor, !spec.buffer && !node.frozen});
+    }
+  }
+  view->InferShapes(ProbeShapes(view->graph_), nullptr);
+  return view;
+}
+
 /// Checks names and wiring, and binds each node to its row of the op table.
 void Network::Bind() {
   if (graph_.inputs.empty()) throw InvalidArgument("The graph has no input.");
@@ -167,6 +197,7 @@ void Network::AddEntries(uint64_t seed) {
 }
 
 int64_t Network::bytes() const {
+  if (is_view_) return 0;
   int64_t total = 0;
   for (const auto& entry : entries_) total += static_cast<int64_t>(entry.tensor.nbytes());
   return total;
@@ -182,11 +213,6 @@ const Entry& Network::entry(const std::string& name) const {
 
 void Network::CheckNotDisposed() const {
   if (disposed_) throw Error("ERR_DISPOSED", "The network was disposed. Create or open it again.");
-}
-
-void Network::Touch() {
-  ++revision_;
-  plans_.clear();  // a plan may rest on the values of frozen tensors
 }
 
 void Network::CheckInputs(const TensorMap& inputs) const {
@@ -257,6 +283,8 @@ std::vector<LayerSummary> Network::Summarise(const ShapeMap& shapes) {
 }
 
 Plan& Network::PlanFor(const std::vector<std::string>& outputs, bool training, bool rewrite) {
+  if (plans_revision_ != *revision_) plans_.clear();  // a plan may rest on the values of frozen tensors
+  plans_revision_ = *revision_;
   std::string key = std::string(training ? "training" : "inference") + (rewrite ? ", rewritten" : "");
   for (const auto& output : outputs) key += "\n" + output;
   auto& plan = plans_[key];
@@ -305,7 +333,7 @@ TensorMap Network::Forward(const TensorMap& inputs, const std::vector<std::strin
     ordered.push_back(std::move(tensor));
   }
   const auto results = PlanFor(wanted, context.training, large || !context.training)
-                           .Run(entries_, ordered, context, {revision_, large && channels_last});
+                           .Run(entries_, ordered, context, {*revision_, large && channels_last});
   CheckNotDisposed();
   TensorMap named;
   for (size_t i = 0; i < wanted.size(); ++i) named[wanted[i]] = results[i];

@@ -35,9 +35,15 @@ class Network {
   /// Same graph, copied tensors.
   std::shared_ptr<Network> Clone() const;
 
+  /// Another graph over this network's own tensors: each of its parameters is this network's of that name,
+  /// shared, so both see what either changes. Throws ERR_CHECKPOINT_MISMATCH naming a tensor that this
+  /// network lacks or has in another shape.
+  std::shared_ptr<Network> View(Graph graph) const;
+
   const Graph& graph() const { return graph_; }
   const std::vector<Entry>& entries() const { return entries_; }
   at::Device device() const { return device_; }
+  /// Of the tensors it owns: none for a view.
   int64_t bytes() const;
 
   /// The tensor of that state_dict name; throws ERR_INVALID_ARGUMENT.
@@ -58,8 +64,8 @@ class Network {
   /// The inputs' declared shapes, a batch of one, with 64 for every other free size.
   static ShapeMap ProbeShapes(const Graph& graph);
 
-  /// To be called after tensors were changed: whatever was derived from them is stale.
-  void Touch();
+  /// To be called after tensors were changed: whatever was derived from them, here and in views, is stale.
+  void Touch() { ++*revision_; }
 
   /// Marks the network as gone; calls under way and later ones throw ERR_DISPOSED.
   void Dispose() { disposed_ = true; }
@@ -82,7 +88,10 @@ class Network {
   std::map<std::string, std::unique_ptr<Plan>> plans_;
   /// By input shapes: whether maps are laid out with channels last.
   std::map<std::string, bool> layouts_;
-  int64_t revision_ = 0;
+  /// Counts the changes of the tensors; one counter for all networks that share them.
+  std::shared_ptr<int64_t> revision_ = std::make_shared<int64_t>(0);
+  int64_t plans_revision_ = 0;
+  bool is_view_ = false;
   std::atomic<bool> disposed_{false};
 };
 

@@ -3,7 +3,10 @@
 #include <c10/core/GradMode.h>
 
 #include "core/error.h"
+#include "core/graph/attention.h"
 #include "core/graph/convolution.h"
+#include "core/graph/pooling.h"
+#include "core/graph/shape_ops.h"
 
 namespace torchvid {
 
@@ -184,38 +187,8 @@ Kernel BindDropout(Attributes& a) {
   };
 }
 
-// ---- pooling, resizing, joining
+// ---- resizing, joining
 // ----------------------------------------------------------------------------
-
-Kernel BindMaxPool(Attributes& a) {
-  const auto kernel = a.RequiredList("kernel");
-  const size_t rank = kernel.size();
-  const auto stride = a.Has("stride") ? a.List("stride", rank, 1, 1) : kernel;
-  const auto padding = a.List("padding", rank, 0);
-  const bool ceil = a.Flag("ceil", false);
-  if (rank != 2) throw InvalidArgument("maxPool works on 2 dimensions: give a kernel of two numbers.");
-  return [=](const TensorList& x, const TensorList&, const RunContext&) {
-    return at::max_pool2d(x[0], kernel, stride, padding, {1, 1}, ceil);
-  };
-}
-
-Kernel BindAveragePool(Attributes& a) {
-  const auto kernel = a.RequiredList("kernel");
-  const size_t rank = kernel.size();
-  const auto stride = a.Has("stride") ? a.List("stride", rank, 1, 1) : kernel;
-  const auto padding = a.List("padding", rank, 0);
-  const bool ceil = a.Flag("ceil", false);
-  const bool count_padding = a.Flag("countPadding", true);
-  if (rank != 2) throw InvalidArgument("averagePool works on 2 dimensions: give a kernel of two numbers.");
-  return [=](const TensorList& x, const TensorList&, const RunContext&) {
-    return at::avg_pool2d(x[0], kernel, stride, padding, ceil, count_padding);
-  };
-}
-
-/// (N, C, ...) -> (N, C): the mean over every other dimension.
-Kernel BindGlobalAveragePool(Attributes&) {
-  return [](const TensorList& x, const TensorList&, const RunContext&) { return x[0].flatten(2).mean(2); };
-}
 
 Kernel BindUpsample(Attributes& a) {
   const double scale = a.Number("scale", 0);
@@ -321,11 +294,6 @@ int64_t MatmulMacs(const TensorList& inputs, const TensorList&, const at::Tensor
   return output.numel() * inputs[0].size(-1);
 }
 
-Kernel BindFlatten(Attributes& a) {
-  const auto start = a.Integer("start", 1);
-  return [=](const TensorList& x, const TensorList&, const RunContext&) { return x[0].flatten(start); };
-}
-
 // ---- the table
 // ---------------------------------------------------------------------------------------------
 
@@ -354,7 +322,13 @@ const Op kOps[] = {
     {"add", 2, kMany, NoParameters, BindAdd, nullptr, nullptr, true, Flow::kSame},
     {"multiply", 2, 2, NoParameters, BindMultiply, nullptr, nullptr, false, Flow::kSame},
     {"matmul", 2, 2, NoParameters, BindMatmul, MatmulMacs, nullptr, false, Flow::kOpaque},
+    {"attention", 3, 3, NoParameters, BindAttention, AttentionMacs, nullptr, false, Flow::kOpaque},
     {"flatten", 1, 1, NoParameters, BindFlatten, nullptr, nullptr, false, Flow::kFlatten},
+    {"permute", 1, 1, NoParameters, BindPermute, nullptr, nullptr, false, Flow::kOpaque},
+    {"mergeBatch", 1, 1, NoParameters, BindMergeBatch, nullptr, nullptr, false, Flow::kOpaque},
+    {"splitBatch", 2, 2, NoParameters, BindSplitBatch, nullptr, nullptr, false, Flow::kOpaque},
+    {"mean", 1, 1, NoParameters, BindMean, nullptr, nullptr, false, Flow::kOpaque},
+    {"norm", 1, 1, NoParameters, BindNorm, nullptr, nullptr, false, Flow::kOpaque},
 };
 
 }  // namespace

@@ -1,30 +1,14 @@
 #include "core/train/image_source.h"
 
-#include <ATen/CPUGeneratorImpl.h>
-
 #include <algorithm>
+
+#include "core/train/streams.h"
 
 namespace torchvid {
 
 namespace {
 
-/// What the random numbers are for: different streams of one seed.
-enum class Stream : uint64_t { kOrder = 1, kAugment = 2 };
-
 constexpr int64_t kBytes = 256;
-
-/// splitmix64's finaliser: near numbers become far ones.
-uint64_t Mix(uint64_t x) {
-  x += 0x9e3779b97f4a7c15ULL;
-  x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9ULL;
-  x = (x ^ (x >> 27)) * 0x94d049bb133111ebULL;
-  return x ^ (x >> 31);
-}
-
-at::Generator GeneratorFor(uint64_t seed, Stream stream, int64_t index) {
-  const auto mixed = Mix(Mix(Mix(seed) + static_cast<uint64_t>(stream)) + static_cast<uint64_t>(index));
-  return at::make_generator<at::CPUGeneratorImpl>(mixed);
-}
 
 /// One picture's crop and flip.
 struct Placement {
@@ -97,10 +81,7 @@ int64_t ImageSource::passes_per_epoch() const {
 
 void ImageSource::SetOrder(int64_t epoch) {
   if (epoch == epoch_) return;
-  const auto options = at::TensorOptions().dtype(at::kLong);
-  order_ = settings_.shuffle
-               ? at::randperm(images(), GeneratorFor(settings_.seed, Stream::kOrder, epoch), options)
-               : at::arange(images(), options);
+  order_ = EpochOrder(images(), settings_.shuffle, settings_.seed, Stream::kOrder, epoch);
   epoch_ = epoch;
 }
 

@@ -2,7 +2,20 @@
 
 #include <ATen/ATen.h>
 
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
 namespace torchvid {
+
+struct Loss {
+  at::Tensor total;  // scalar
+  /// Its parts by name.
+  std::vector<std::pair<std::string, double>> parts;
+  /// Of a classification: the share of the batch whose class is right.
+  std::optional<double> accuracy;
+};
 
 enum class Reduction {
   /// Divided by the batch size only, as the OSVOS reference does.

@@ -28,14 +28,16 @@ void AddPart(Loss* loss, const std::string& name, const at::Tensor& part, double
 
 std::vector<std::string> ClassBalancedObjective::Outputs() const { return NamesOf(weights_); }
 
-Loss ClassBalancedObjective::Compute(const TensorMap& outputs, const Batch& batch) const {
+Loss ClassBalancedObjective::Compute(const TensorMap& outputs, const Batch& batch,
+                                     const at::Generator&) const {
   Loss loss;
   for (const auto& [name, weight] : weights_)
     AddPart(&loss, name, ClassBalancedCrossEntropy(outputs.at(name), batch.target, reduction_), weight);
   return loss;
 }
 
-Loss CrossEntropyObjective::Compute(const TensorMap& outputs, const Batch& batch) const {
+Loss CrossEntropyObjective::Compute(const TensorMap& outputs, const Batch& batch,
+                                    const at::Generator&) const {
   const auto& logits = outputs.at(output_);
   Loss loss;
   AddPart(&loss, "crossEntropy", at::cross_entropy_loss(logits, batch.target), 1);
@@ -46,7 +48,7 @@ Loss CrossEntropyObjective::Compute(const TensorMap& outputs, const Batch& batch
 
 std::vector<std::string> ImitateObjective::Outputs() const { return NamesOf(weights_); }
 
-Loss ImitateObjective::Compute(const TensorMap& outputs, const Batch& batch) const {
+Loss ImitateObjective::Compute(const TensorMap& outputs, const Batch& batch, const at::Generator&) const {
   TensorMap wanted;
   {
     c10::NoGradGuard no_grad;
@@ -64,6 +66,23 @@ Loss ImitateObjective::Compute(const TensorMap& outputs, const Batch& batch) con
     AddPart(&loss, name, at::mse_loss(output, target) / variance, weight);
   }
   return loss;
+}
+
+Loss RtfmObjective::Compute(const TensorMap& outputs, const Batch& batch,
+                            const at::Generator& generator) const {
+  const auto part = [&](int64_t first, int64_t count) {
+    const auto of = [&](const char* name) { return outputs.at(name).narrow(0, first, count); };
+    return RtfmOutputs{of("scores"), of("magnitudes"), of("features")};
+  };
+  const auto abnormal = batch.target.size(0) - batch.normal;
+  return RtfmLoss(part(batch.normal, abnormal), part(0, batch.normal), settings_, generator);
+}
+
+Loss MilRankingObjective::Compute(const TensorMap& outputs, const Batch& batch, const at::Generator&) const {
+  const auto& scores = outputs.at("scores");
+  const auto abnormal = batch.target.size(0) - batch.normal;
+  return MilRankingLoss(scores.narrow(0, batch.normal, abnormal), scores.narrow(0, 0, batch.normal),
+                        settings_);
 }
 
 }  // namespace torchvid

@@ -84,6 +84,15 @@ void Optimizer::StepGroup(Group& group, double factor) {
                      group.weight_decay, settings_.epsilon, false, false);
     return;
   }
+  if (settings_.kind == OptimizerSettings::Kind::kAdagrad) {
+    at::_foreach_add_(steps, 1);
+    if (group.weight_decay > 0) gradients = at::_foreach_add(gradients, parameters, group.weight_decay);
+    at::_foreach_addcmul_(first, gradients, gradients, 1);
+    auto spread = at::_foreach_sqrt(first);
+    at::_foreach_add_(spread, settings_.epsilon);
+    at::_foreach_addcdiv_(parameters, gradients, spread, -rate);
+    return;
+  }
   const bool first_step = steps[0].item<float>() == 0;
   at::_foreach_add_(steps, 1);
   at::_fused_sgd_(parameters, gradients, settings_.momentum > 0 ? first : TensorList{}, group.weight_decay,

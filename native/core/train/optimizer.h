@@ -16,7 +16,7 @@ struct ParameterGroup {
 };
 
 struct OptimizerSettings {
-  enum class Kind { kSgd, kAdam };
+  enum class Kind { kSgd, kAdam, kAdagrad };
   Kind kind = Kind::kSgd;
   double momentum = 0.9;
   bool nesterov = false;
@@ -29,7 +29,7 @@ struct OptimizerSettings {
 /// True when `text` matches `pattern`, in which '*' stands for any run of characters.
 bool MatchesPattern(const std::string& pattern, const std::string& text);
 
-/// SGD with momentum, or Adam (PyTorch's definitions of both), over groups of a network's parameters.
+/// SGD with momentum, Adam, or Adagrad (PyTorch's definitions), over groups of a network's parameters.
 class Optimizer {
  public:
   /// Marks the parameters it trains as requiring gradients; throws ERR_INVALID_ARGUMENT when there are none.
@@ -53,7 +53,7 @@ class Optimizer {
     double weight_decay;
     std::vector<std::string> names;
     TensorList parameters;
-    TensorList first;   // momentum, or Adam's first moment
+    TensorList first;   // momentum, Adam's first moment, or Adagrad's sum of squares
     TensorList second;  // Adam's second moment
     TensorList steps;   // updates made so far, per parameter
   };

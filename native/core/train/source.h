@@ -11,12 +11,16 @@ namespace torchvid {
 struct Batch {
   TensorMap inputs;
   at::Tensor target;
+  /// Of bags: how many of the batch are normal. They come first.
+  int64_t normal = 0;
 };
 
 /// Where a trainer's batches come from.
 class Source {
  public:
   virtual ~Source() = default;
+  /// A piece of what must be done before the first batch; true while more remains.
+  virtual bool Prepare() { return false; }
   /// The batch of a pass, 0 for the first. Randomness is drawn from `generator`, whose state the trainer's
   /// checkpoints hold, or follows from the source's own seed and `pass` alone.
   virtual Batch Next(int64_t pass, const at::Generator& generator) = 0;

@@ -98,7 +98,7 @@ StepRecord Trainer::Step() {
       AutocastScope autocast(settings_.bfloat16, network_->device().type());
       auto outputs = network_->Forward(batch.inputs, objective_->Outputs(), {true, generator_});
       for (auto& [name, tensor] : outputs) tensor = tensor.to(at::kFloat);
-      loss = objective_->Compute(outputs, batch);
+      loss = objective_->Compute(outputs, batch, generator_);
     }
     record.loss = loss.total.item<double>();
     record.losses = std::move(loss.parts);

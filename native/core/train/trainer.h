@@ -36,8 +36,9 @@ struct StepRecord {
   int64_t step = 0;  // 1 for the first
   double loss = 0;   // before this pass's update
   std::vector<std::pair<std::string, double>> losses;
-  std::optional<double> accuracy;  // of this pass's batch, 0..1
-  double learning_rate = 0;        // of the first group that learns
+  std::optional<double> accuracy;    // of this pass's batch, 0..1
+  std::optional<double> validation;  // measured after this pass's update
+  double learning_rate = 0;          // of the first group that learns
   double seconds = 0;
 };
 
@@ -54,6 +55,8 @@ class Trainer {
   int64_t passes() const { return settings_.passes; }
   const std::shared_ptr<Network>& network() const { return network_; }
 
+  /// A piece of what must be done before the first pass; true while more remains.
+  bool Prepare() { return source_->Prepare(); }
   /// One pass. Throws ERR_NOT_FINITE when the loss is no number any more.
   StepRecord Step();
 
