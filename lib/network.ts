@@ -149,7 +149,8 @@ export class Network {
   }
 
   /**
-   * Writes the network as an ONNX file, whole or not at all: what it does at inference.
+   * Writes the network as an ONNX file, whole or not at all: what it does at inference. An output named as an input is
+   * called `<name>_output` there.
    * @param options `inputs`: each input's shape by name, null or a text (its name) for any size (default: as the graph
    *   declares); `opset`: version of ONNX's operators, 15 to 22 (default 17)
    * @throws TorchvidError ERR_INVALID_ARGUMENT, also when a layer has no counterpart in ONNX or the file would be larger

@@ -64,7 +64,8 @@ function channelsOf(op: string, input: Value, given: number | undefined): number
   return channels
 }
 
-function list(size: Size, rank: number): number[] {
+/** @internal */
+export function list(size: Size, rank: number): number[] {
   return Array.isArray(size) ? size : new Array<number>(rank).fill(size)
 }
 
@@ -177,40 +178,6 @@ export function sigmoid(x: Value, options: Named = {}): Value {
 /** In training, zeroes each element with `probability` and scales the rest by 1 / (1 - probability). */
 export function dropout(x: Value, options: Named & { probability: number }): Value {
   return layer('dropout', [x], x?.channels, { probability: options.probability }, options)
-}
-
-/** Settings of the pools. */
-export interface PoolOptions extends Named {
-  kernel: Size
-  /** Default: the kernel. */
-  stride?: Size
-  /** Default 0. */
-  padding?: Size
-  /** Rounds output sizes up. Default false. */
-  ceil?: boolean
-}
-
-/** Maximum over windows of (N, C, H, W). */
-export function maxPool(x: Value, options: PoolOptions): Value {
-  const { kernel, stride, padding, ceil } = options
-  return layer('maxPool', [x], x?.channels, { kernel: list(kernel, 2), stride, padding, ceil }, options)
-}
-
-/** Mean over windows of (N, C, H, W); `countPadding` (default true) counts padded zeros too. */
-export function averagePool(x: Value, options: PoolOptions & { countPadding?: boolean }): Value {
-  const { kernel, stride, padding, ceil, countPadding } = options
-  return layer(
-    'averagePool',
-    [x],
-    x?.channels,
-    { kernel: list(kernel, 2), stride, padding, ceil, countPadding },
-    options,
-  )
-}
-
-/** (N, C, ...) -> (N, C): the mean over all other dimensions. */
-export function globalAveragePool(x: Value, options: Named = {}): Value {
-  return layer('globalAveragePool', [x], x?.channels, {}, options)
 }
 
 /** Settings of `upsample`: a factor, or another value whose height and width to take. */

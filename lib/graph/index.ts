@@ -3,14 +3,12 @@ export type {
   ConvOptions,
   Named,
   Parametric,
-  PoolOptions,
   Size,
   UpsampleOptions,
   Value,
 } from './builder.ts'
 export {
   add,
-  averagePool,
   batchNorm,
   build,
   concat,
@@ -19,11 +17,9 @@ export {
   crop,
   dropout,
   flatten,
-  globalAveragePool,
   input,
   linear,
   matmul,
-  maxPool,
   multiply,
   padChannels,
   relu,
@@ -33,5 +29,6 @@ export {
   subsample,
   upsample,
 } from './builder.ts'
+export { averagePool, globalAveragePool, maxPool, type PoolOptions } from './pooling.ts'
 export { attention, mean, mergeBatch, norm, permute, splitBatch } from './shape-ops.ts'
 export type { Attributes, Graph, GraphInput, GraphNode, Init, PixelFormat } from './types.ts'

@@ -1,5 +1,8 @@
+export { type C3dOptions, c3d } from './c3d.ts'
 export { type DeepMilOptions, deepMil } from './deep-mil.ts'
 export { type DensenetOptions, densenet } from './densenet.ts'
+export { type I3dOptions, i3d } from './i3d.ts'
+export { type I3dResnet50Options, i3dResnet50 } from './i3d-resnet50.ts'
 export { type MlpOptions, mlp } from './mlp.ts'
 export { mobilenet } from './mobilenet.ts'
 export { type OsvosBackbone, osvos } from './osvos.ts'

@@ -73,7 +73,7 @@ export function bothSides(padding: number[]): number[] {
 }
 
 /** TensorFlow's SAME: as many outputs as strides begun; the odd zero goes to the end. */
-function samePadding(layer: OnnxLayer, kernel: number[], strides: number[], dilations: number[]): Size[] {
+export function samePadding(layer: OnnxLayer, kernel: number[], strides: number[], dilations: number[]): Size[] {
   const totals = kernel.map((length, d) => {
     const stride = strides[d] as number
     const reach = (length - 1) * (dilations[d] as number) + 1

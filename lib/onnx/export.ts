@@ -27,8 +27,9 @@ const formats: Record<number, number> = { 15: 8, 16: 8, 17: 8, 18: 8, 19: 9, 20:
 
 /**
  * Writes a network as an ONNX file, whole or not at all: what it does at inference, weights under their state_dict names,
- * inputs and outputs under the graph's. Metadata say what it is (`torchvid.label.*`) and how an input takes its pictures
- * (`torchvid.pixels.*`: value = (x - mean) / std for x in 0..255; all three in the order named, (N, C, H, W)).
+ * inputs and outputs under the graph's (an output named as an input becomes `<name>_output`). Metadata say what it is
+ * (`torchvid.label.*`) and how an input takes its pictures (`torchvid.pixels.*`: value = (x - mean) / std for x in 0..255;
+ * all three in the order named, (N, C, H, W)).
  * @throws TorchvidError ERR_INVALID_ARGUMENT, ERR_SHAPE, ERR_IO, ERR_DISPOSED
  */
 export async function exportOnnx(network: OnnxSource, path: string, options: ExportOnnxOptions = {}): Promise<void> {
@@ -36,10 +37,10 @@ export async function exportOnnx(network: OnnxSource, path: string, options: Exp
   if (options === null || typeof options !== 'object')
     throw invalidArgument('options', options, 'an object such as { inputs: { image: [1, 3, 32, 32] } }')
   const opset = checkInteger('opset', options.opset ?? 17, 15, 22)
-  const { graph } = network
+  const graph = namedApart(network.graph)
   for (const node of graph.nodes) rowOf(node)
   const shapes = await inferShapes(network, options.inputs)
-  const { nodes, tensors } = await writeLayers(network, shapes)
+  const { nodes, tensors } = await writeLayers(network, graph, shapes, opset)
   const model = {
     irVersion: formats[opset] as number,
     opsetImport: [{ domain: '', version: opset }],
@@ -64,24 +65,32 @@ function rowOf({ op, name }: GraphNode) {
   throw new TorchvidError('ERR_INVALID_ARGUMENT', message)
 }
 
+/** The graph with outputs named as an input is renamed `<name>_output`: in ONNX a name stands for one value. */
+function namedApart(graph: Graph): Graph {
+  const taken = new Set([...graph.inputs.map(({ name }) => name), ...Object.keys(graph.outputs)])
+  const inputs = new Set(graph.inputs.map(({ name }) => name))
+  const outputs = Object.entries(graph.outputs).map(([name, source]) => {
+    let free = name
+    if (inputs.has(name)) while (taken.has(free)) free += '_output'
+    taken.add(free)
+    return [free, source] as const
+  })
+  return { ...graph, outputs: Object.fromEntries(outputs) }
+}
+
 /** Every layer's operators, and the constants and weights they use. */
-async function writeLayers(network: OnnxSource, shapes: Shapes): Promise<OnnxGraph> {
-  const { inputs, nodes, outputs } = network.graph
+async function writeLayers(network: OnnxSource, graph: Graph, shapes: Shapes, opset: number): Promise<OnnxGraph> {
+  const { inputs, nodes, outputs } = graph
   const tensors = new Map(network.parameters().map(({ name, shape }) => [name, shape]))
   const outputNames = Object.keys(outputs)
-  const clash = outputNames.find((name) => inputs.some((input) => input.name === name))
-  if (clash !== undefined) {
-    const message = `exportOnnx: '${clash}' is an input and an output of the graph; in ONNX a name stands for one value. Name the output otherwise.`
-    throw new TorchvidError('ERR_INVALID_ARGUMENT', message)
-  }
-  const onnx = new OnnxGraph([...inputs.map(({ name }) => name), ...outputNames])
+  const onnx = new OnnxGraph([...inputs.map(({ name }) => name), ...outputNames], opset)
   const weights = weightsOf(network, tensors, onnx)
   const values = new Map<string, OnnxValue>()
   const remember = (name: string, value: string) =>
     values.set(name, { name: value, sizes: shapes.sizes.get(name) ?? [] })
   for (const { name } of inputs) remember(name, name)
   for (const node of nodes) {
-    const output = soleOutput(network.graph, node.name) ?? onnx.freeName(node.name)
+    const output = soleOutput(graph, node.name) ?? onnx.freeName(node.name)
     const sources = node.inputs.map((name) => values.get(name) as OnnxValue)
     await rowOf(node)(new OnnxLayer(onnx, node, sources, output, weights))
     remember(node.name, output)

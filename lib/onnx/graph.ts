@@ -11,9 +11,13 @@ export class OnnxGraph {
   private readonly taken: Set<string>
   private readonly constants = new Map<string, string>()
 
+  /** Version of the operators. */
+  readonly opset: number
+
   /** @param taken names that cannot be given: of inputs and outputs */
-  constructor(taken: Iterable<string>) {
+  constructor(taken: Iterable<string>, opset: number) {
     this.taken = new Set(taken)
+    this.opset = opset
   }
 
   /** `wanted`, or that with a number after it when it is taken. All values and constants share one set of names. */

@@ -44,6 +44,11 @@ export class OnnxLayer {
     this.weights = weights
   }
 
+  /** Version of the operators; few differ in what 15 to 22 have. */
+  get opset(): number {
+    return this.graph.opset
+  }
+
   /** The first input. */
   get x(): OnnxValue {
     return this.inputs[0] as OnnxValue

@@ -1,7 +1,9 @@
 import { convolution, linear, transposedConvolution } from './convolution.ts'
 import type { OnnxLayer } from './layer.ts'
+import { globalAveragePool, pool } from './pooling.ts'
 import { upsample } from './resize.ts'
-import { crop, padChannels, pool, subsample } from './spatial.ts'
+import { attention, mergeBatch, permute, reduce, splitBatch } from './shape-ops.ts'
+import { crop, padChannels, subsample } from './spatial.ts'
 
 /** Writes a layer as ONNX operators: those of opset 15 and later, which mean the same in all of them. */
 export type OnnxOp = (layer: OnnxLayer) => void | Promise<void>
@@ -25,11 +27,6 @@ function batchNorm(layer: OnnxLayer): void {
 
 function relu6(layer: OnnxLayer): void {
   layer.finish('Clip', [layer.x.name, layer.constant('float', [0], []), layer.constant('float', [6], [])])
-}
-
-/** (N, C, ...) -> (N, C): the operator keeps the other dimensions, at one element each. */
-function globalAveragePool(layer: OnnxLayer): void {
-  layer.finish('Flatten', [layer.emit('GlobalAveragePool', [layer.x.name])], { axis: 1 })
 }
 
 /** Sizes before `start` are taken over (0), the rest becomes one (-1). */
@@ -67,7 +64,13 @@ export const onnxOps: Readonly<Record<string, OnnxOp>> = {
   add: (layer) => plain(layer.inputs.length === 2 ? 'Add' : 'Sum')(layer),
   multiply: plain('Mul'),
   matmul: plain('MatMul'),
+  attention,
   flatten,
+  permute,
+  mergeBatch,
+  splitBatch,
+  mean: reduce('ReduceMean'),
+  norm: reduce('ReduceL2'),
   select,
   padChannels,
   subsample,

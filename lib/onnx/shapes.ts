@@ -114,9 +114,16 @@ function checkShape({ name, shape }: GraphInput, given: unknown): OnnxShape {
 /** Names for sizes that are free: the batch is one, shared by all inputs; the others belong to their input. */
 function nameFree(input: GraphInput, shape: OnnxShape, graph: Graph): (number | string)[] {
   const prefix = graph.inputs.length > 1 ? `${input.name}_` : ''
-  const axes = shape.length === 4 ? ['batch', 'channels', 'height', 'width'] : ['batch']
+  const axes = axesOf(input)
   return shape.map((size, axis) => {
     if (size !== null) return size
     return axis === 0 ? 'batch' : prefix + (axes[axis] ?? `size_${axis}`)
   })
+}
+
+/** What the axes of pictures and clips are called. */
+function axesOf({ shape }: GraphInput): string[] {
+  if (shape.length === 4 && shape[3] === null) return ['batch', 'channels', 'height', 'width']
+  if (shape.length === 5 && shape[4] === null) return ['batch', 'channels', 'frames', 'height', 'width']
+  return ['batch']
 }

@@ -1,22 +1,7 @@
-import { bothSides } from './convolution.ts'
 import type { OnnxLayer, OnnxValue } from './layer.ts'
 
 /** Larger than any size: the end of a slice that goes to the end. */
 const toTheEnd = 2 ** 31 - 1
-
-/** Windows over (N, C, H, W). */
-export function pool(opType: 'MaxPool' | 'AveragePool'): (layer: OnnxLayer) => void {
-  return (layer) => {
-    const kernel = layer.node.attributes?.kernel as number[]
-    layer.finish(opType, [layer.x.name], {
-      kernel_shape: kernel,
-      strides: layer.node.attributes?.stride === undefined ? kernel : layer.list('stride', 2, 1),
-      pads: bothSides(layer.list('padding', 2, 0)),
-      ceil_mode: layer.attribute('ceil', false) ? 1 : 0,
-      count_include_pad: opType === 'AveragePool' ? Number(layer.attribute('countPadding', true)) : undefined,
-    })
-  }
-}
 
 /** The middle of the first input, at the height and width of the second; the odd pixel goes from the end. */
 export function crop(layer: OnnxLayer): void {

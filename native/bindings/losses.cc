@@ -112,6 +112,16 @@ Napi::Object GradientsTo(Napi::Env env, const RtfmOutputs& outputs) {
   return object;
 }
 
+/// ERR_SHAPE unless the features have as many crops, and numbers a segment, in both.
+void CheckFeatures(const at::Tensor& abnormal, const at::Tensor& normal) {
+  if (abnormal.size(1) == normal.size(1) && abnormal.size(3) == normal.size(3)) return;
+  const auto text = [](const at::Tensor& x) {
+    return std::to_string(x.size(1)) + " crops of " + std::to_string(x.size(3)) + " numbers";
+  };
+  throw ShapeError("abnormal: features of " + text(abnormal) + ", normal: of " + text(normal) +
+                   "; wanted as many crops and numbers of both.");
+}
+
 /// rtfmLoss(abnormal, normal, settings)
 Napi::Value RtfmLossOf(const Napi::CallbackInfo& info) {
   return Guarded(info, [&]() -> Napi::Value {
@@ -120,6 +130,7 @@ Napi::Value RtfmLossOf(const Napi::CallbackInfo& info) {
     const auto object = ObjectFrom(info[2], "options");
     const auto settings = RtfmLossFrom(object);
     const auto seed = static_cast<uint64_t>(IntegerFrom(object.Get("seed"), "seed"));
+    CheckFeatures(abnormal.features, normal.features);
     const bool same = settings.paper || abnormal.scores.size(0) == normal.scores.size(0);
     if (!same || abnormal.scores.size(1) != normal.scores.size(1)) {
       throw ShapeError("abnormal: scores " + ShapeText(abnormal.scores.sizes()) +

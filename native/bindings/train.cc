@@ -68,7 +68,7 @@ class TrainJob : public Job, public std::enable_shared_from_this<TrainJob> {
   bool Step() override {
     if (!trainer_) {
       Begin();
-      return !trainer_->done();
+      return !Over();
     }
     if (trainer_->Prepare()) return true;
     if (!record_) record_ = trainer_->Step();
@@ -80,9 +80,7 @@ class TrainJob : public Job, public std::enable_shared_from_this<TrainJob> {
     }
     record_.reset();
     CrossIfDue();
-    if (!trainer_->done()) return true;
-    if (selection_) selection_->TakeBest();
-    return false;
+    return !Over();
   }
 
   void Finish(std::exception_ptr error) override {
@@ -110,6 +108,14 @@ class TrainJob : public Job, public std::enable_shared_from_this<TrainJob> {
     const auto state = StateOf(*request_.resume);
     trainer_->Restore(state, request_.resume->step);
     if (selection_) selection_->Restore(state);
+  }
+
+  /// Whether all passes are done; the network then is what it was at its best. A run may be resumed at its
+  /// end.
+  bool Over() {
+    if (!trainer_->done()) return false;
+    if (selection_) selection_->TakeBest();
+    return true;
   }
 
   /// Measures after the pass just done, if that is due: false while more remains of it.

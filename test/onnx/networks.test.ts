@@ -36,6 +36,31 @@ const table: Record<keyof typeof networks, { make: () => graph.Graph; shapes: [S
       shapes: [{ image: [1, 3, 64, 96] }, { image: [2, 3, 71, 45] }],
     },
   ],
+  rtfm: [
+    { make: () => networks.rtfm({ featureSize: 24 }), shapes: bags(24) },
+    { make: () => networks.rtfm({ featureSize: 10, form: 'paper' }), shapes: bags(10) },
+  ],
+  deepMil: [{ make: () => networks.deepMil({ featureSize: 12 }), shapes: bags(12) }],
+  i3d: [
+    {
+      make: () => networks.i3d({ classes: 5 }),
+      shapes: [{ clip: [1, 3, 9, 40, 32] }, { clip: [2, 3, 16, 33, 47] }],
+    },
+  ],
+  i3dResnet50: [
+    {
+      make: () => networks.i3dResnet50({ classes: 5, width: 4 }),
+      shapes: [{ clip: [1, 3, 8, 40, 32] }, { clip: [2, 3, 9, 33, 47] }],
+    },
+    {
+      make: () => networks.i3dResnet50({ classes: 5, width: 4, nonLocal: true }),
+      shapes: [{ clip: [1, 3, 8, 40, 32] }, { clip: [2, 3, 9, 33, 47] }],
+    },
+  ],
+  c3d: (['ceil', 'padded'] as const).map((pool5) => ({
+    make: () => networks.c3d({ classes: 5, width: 2, hidden: 16, pool5 }),
+    shapes: [{ clip: [1, 3, 16, 112, 112] }, { clip: [2, 3, 16, 112, 112] }],
+  })),
   osvos: [
     {
       make: () => networks.osvos({ backbone: 'mobilenet' }),
@@ -46,6 +71,11 @@ const table: Record<keyof typeof networks, { make: () => graph.Graph; shapes: [S
       shapes: [{ image: [1, 3, 32, 48] }, { image: [2, 3, 37, 29] }],
     },
   ],
+}
+
+/** Features of one video, and of two with other crops and lengths. */
+function bags(featureSize: number): [Shapes, Shapes] {
+  return [{ features: [1, 1, 6, featureSize] }, { features: [2, 3, 37, featureSize] }]
 }
 
 /** One picture, and three. */
@@ -76,10 +106,11 @@ describe.each(cases)('$name', ({ name, make, shapes }) => {
     const network = await randomNetwork(make(), folder)
     try {
       const free = await exported(network, folder)
-      expect(declaredShape(free.inputMetadata, 'image')[0]).toBe('batch')
+      const input = network.graph.inputs[0]!.name
+      expect(declaredShape(free.inputMetadata, input)[0]).toBe('batch')
       const both = [await agree(network, free, shapes[0]), await agree(network, free, shapes[1])]
       const fixed = await exported(network, folder, { inputs: shapes[1] })
-      expect(declaredShape(fixed.inputMetadata, 'image')).toEqual(shapes[1].image)
+      expect(declaredShape(fixed.inputMetadata, input)).toEqual(shapes[1][input])
       gaps[name] = Math.max(...both, await agree(network, fixed, shapes[1]))
     } finally {
       network.dispose()

@@ -8,7 +8,7 @@ import { agree, exported, randomNetwork } from './helpers.ts'
 const folder = scratch()
 const { add, averagePool, batchNorm, concat, conv, convTranspose, crop, dropout, flatten, input, linear } = graph
 const { globalAveragePool, matmul, maxPool, multiply, padChannels, relu, relu6, select, sigmoid, subsample } = graph
-const { upsample } = graph
+const { upsample, permute, mergeBatch, splitBatch, mean, norm, attention } = graph
 
 type Value = graph.Value
 type Shape = (number | null)[]
@@ -158,9 +158,53 @@ describe.each([17, 22])('pools, opset %i', (opset) => {
   })
 })
 
+describe.each([17, 22])('pools over one and three dimensions, opset %i', (opset) => {
+  test.each([
+    [{ kernel: [3, 2, 3] }],
+    [{ kernel: [2, 3, 3], stride: [2, 1, 2], padding: [1, 0, 1] }],
+    [{ kernel: [2, 2, 2], ceil: true }],
+    [{ kernel: [3, 2, 3], stride: [2, 2, 2], padding: [1, 1, 0], ceil: true }],
+  ])('%o', async (settings) => {
+    const pools = (x: Value, rank: number) => {
+      const cut = (size: number | number[] | undefined) => (Array.isArray(size) ? size.slice(0, rank) : size)
+      const own = {
+        ...settings,
+        kernel: settings.kernel.slice(0, rank),
+        ...('stride' in settings && { stride: cut(settings.stride) }),
+        ...('padding' in settings && { padding: cut(settings.padding) }),
+      }
+      return {
+        max: maxPool(x, own),
+        average: averagePool(x, own),
+        inside: averagePool(x, { ...own, countPadding: false }),
+      }
+    }
+    await check({ x: [null, 4, null] }, (x) => pools(x as Value, 1), [{ x: [2, 4, 9] }, { x: [1, 4, 12] }], opset)
+    const clips = [{ x: [2, 4, 5, 7, 6] }, { x: [1, 4, 6, 4, 9] }]
+    await check({ x: [null, 4, null, null, null] }, (x) => pools(x as Value, 3), clips, opset)
+  })
+})
+
+test.each([
+  [{ kernel: [3], stride: [2] }],
+  [{ kernel: [3, 2], stride: [1, 2] }],
+  [{ kernel: [1, 3, 3], stride: [1, 2, 2] }],
+  [{ kernel: [3, 3, 3], stride: [2, 2, 2] }],
+  [{ kernel: [3, 3, 3], stride: [1, 1, 1] }],
+])("maxPool with padding 'same', in zeros: %o", async (settings) => {
+  const rank = settings.kernel.length
+  const shapes = [
+    [5, 7, 6],
+    [6, 4, 9],
+  ].map((sizes, i) => ({ x: [i + 1, 4, ...sizes.slice(0, rank)] }))
+  const below = (x: Value) =>
+    maxPool(conv(x, { out: 3, kernel: settings.kernel.map(() => 1) }), { ...settings, padding: 'same' })
+  await check({ x: [null, 4, ...new Array<null>(rank).fill(null)] }, (x) => below(x as Value), shapes)
+})
+
 test('globalAveragePool over one to three dimensions', async () => {
   await check({ x: [null, 4, null] }, (x) => globalAveragePool(x), [{ x: [2, 4, 5] }, { x: [1, 4, 3] }])
-  await one((x) => globalAveragePool(x))
+  await one((x) => ({ gone: globalAveragePool(x), kept: globalAveragePool(x, { keepDimensions: true }) }))
   await check({ x: [null, 4, null, null, null] }, (x) => globalAveragePool(x), [{ x: [2, 4, 2, 3, 5] }])
 })
 
@@ -228,6 +272,53 @@ test('concat, add, multiply, matmul, flatten', async () => {
     { a: [1, 3, 5], b: [1, 5, 2] },
     { a: [4, 3, 5], b: [4, 5, 2] },
   ])
+})
+
+test('permute, mergeBatch, splitBatch', async () => {
+  const shapes = [{ x: [2, 4, 3, 5] }, { x: [1, 4, 6, 2] }]
+  await one(
+    (x) => ({
+      turned: permute(x, { order: [3, 0, 2, 1] }),
+      merged: mergeBatch(x),
+      back: splitBatch(relu(mergeBatch(x)), x),
+      rows: splitBatch(permute(mergeBatch(x), { order: [0, 2, 1] }), x),
+    }),
+    shapes,
+  )
+})
+
+test.each([17, 22])('mean and norm over each dimension, opset %i', async (opset) => {
+  const over = (x: Value) =>
+    Object.fromEntries(
+      [0, 1, 2, 3].flatMap((dimension) => [
+        [`mean${dimension}`, mean(x, { dimension })],
+        [`norm${dimension}`, norm(x, { dimension })],
+      ]),
+    )
+  await one(over, odd, opset)
+})
+
+describe.each(['softmax', 'mean'] as const)('attention, %s', (scaling) => {
+  test('of the same places, and of places of their own', async () => {
+    await check({ x: [null, 4, null] }, (x) => attention(x as Value, x as Value, x as Value, { scaling }), [
+      { x: [2, 4, 5] },
+      { x: [1, 4, 9] },
+    ])
+    const inputs: Record<string, Shape> = { q: [null, 3, null, null], k: [null, 3, null], v: [null, 2, null] }
+    await check(inputs, (q, k, v) => attention(q as Value, k as Value, v as Value, { scaling }), [
+      { q: [2, 3, 3, 4], k: [2, 3, 7], v: [2, 2, 7] },
+      { q: [1, 3, 2, 5], k: [1, 3, 40], v: [1, 2, 40] },
+    ])
+    await check(
+      { x: [null, 4, null, null, null] },
+      (x) => {
+        const small = maxPool(x as Value, { kernel: [1, 2, 2] })
+        const deep = conv(small, { out: 6, kernel: [1, 1, 1] })
+        return attention(x as Value, small, deep, { scaling })
+      },
+      [{ x: [2, 4, 2, 4, 6] }, { x: [1, 4, 3, 5, 4] }],
+    )
+  })
 })
 
 test.each([0, 1, 2, 3])('flatten from dimension %i', async (start) => {

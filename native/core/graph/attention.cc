@@ -70,9 +70,11 @@ Kernel BindAttention(AttributeReader& a) {
   };
 }
 
-int64_t AttentionMacs(const TensorList& inputs, const TensorList&, const at::Tensor&) {
+int64_t AttentionMacs(const Node& node, const TensorList& inputs, const TensorList&, const at::Tensor&) {
   const auto sizes = SizesOf(inputs[0], inputs[1], inputs[2]);
-  return inputs[0].size(0) * sizes.WeightsFirst();
+  const bool softmax = AttributeReader(node).Text("scaling", "softmax") == "softmax";
+  const auto macs = softmax ? sizes.WeightsFirst() : std::min(sizes.WeightsFirst(), sizes.ContextFirst());
+  return inputs[0].size(0) * macs;
 }
 
 }  // namespace torchvid

@@ -10,6 +10,7 @@ namespace torchvid {
 Kernel BindAttention(AttributeReader& attributes);
 
 /// Of the two products; the scaling counts as none.
-int64_t AttentionMacs(const TensorList& inputs, const TensorList& weights, const at::Tensor& output);
+int64_t AttentionMacs(const Node& node, const TensorList& inputs, const TensorList& weights,
+                      const at::Tensor& output);
 
 }  // namespace torchvid

@@ -56,24 +56,49 @@ at::Tensor Convolution::operator()(const at::Tensor& x, const TensorList& weight
                          groups);
 }
 
+std::vector<int64_t> SamePads(const at::Tensor& x, const std::vector<int64_t>& kernel,
+                              const std::vector<int64_t>& stride, const std::vector<int64_t>& dilation) {
+  const size_t rank = kernel.size();
+  if (x.dim() != static_cast<int64_t>(rank) + 2)
+    throw ShapeError("wanted an input of " + std::to_string(rank + 2) + " dimensions.");
+  std::vector<int64_t> pads(2 * rank);
+  for (size_t d = 0; d < rank; ++d) {
+    const int64_t size = x.size(static_cast<int64_t>(d) + 2);
+    const int64_t reach = (kernel[d] - 1) * dilation[d] + 1;
+    const int64_t total =
+        std::max<int64_t>(((size + stride[d] - 1) / stride[d] - 1) * stride[d] + reach - size, 0);
+    pads[2 * (rank - 1 - d)] = total / 2;
+    pads[2 * (rank - 1 - d) + 1] = total - total / 2;
+  }
+  return pads;
+}
+
 at::Tensor PadSame(const at::Tensor& x, const std::vector<int64_t>& kernel, const Convolution& convolution,
                    std::vector<int64_t>* symmetric) {
   const size_t rank = kernel.size();
-  std::vector<int64_t> pad(2 * rank);  // last dimension first, as constant_pad_nd wants it
+  const auto pads = SamePads(x, kernel, convolution.stride, convolution.dilation);
   bool even = true;
   for (size_t d = 0; d < rank; ++d) {
-    const int64_t size = x.size(static_cast<int64_t>(d) + 2);
-    const int64_t stride = convolution.stride[d];
-    const int64_t reach = (kernel[d] - 1) * convolution.dilation[d] + 1;
-    const int64_t total = std::max<int64_t>(((size + stride - 1) / stride - 1) * stride + reach - size, 0);
-    pad[2 * (rank - 1 - d)] = total / 2;
-    pad[2 * (rank - 1 - d) + 1] = total - total / 2;
-    (*symmetric)[d] = total / 2;
-    even = even && total % 2 == 0;
+    const auto before = pads[2 * (rank - 1 - d)];
+    even = even && before == pads[2 * (rank - 1 - d) + 1];
+    (*symmetric)[d] = before;
   }
   if (even) return x;
   std::fill(symmetric->begin(), symmetric->end(), 0);
-  return at::constant_pad_nd(x, pad, 0);
+  return at::constant_pad_nd(x, pads, 0);
+}
+
+ConvolutionSettings ReadConvolution(AttributeReader& a) {
+  const auto kernel = a.RequiredList("kernel");
+  const size_t rank = kernel.size();
+  const bool same = a.IsText("padding");
+  if (same && a.Text("padding", "") != "same")
+    throw InvalidArgument("attribute 'padding' must be a number, a list or 'same'.");
+  const std::vector<int64_t> zeros(rank, 0);
+  return {{a.List("stride", rank, 1, 1), same ? zeros : a.List("padding", rank, 0),
+           a.List("dilation", rank, 1, 1), zeros, false, a.Integer("groups", 1, 1)},
+          kernel,
+          same};
 }
 
 }  // namespace torchvid

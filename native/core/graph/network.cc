@@ -1,11 +1,14 @@
 #include "core/graph/network.h"
 
 #include <ATen/CPUGeneratorImpl.h>
+#include <ATen/autocast_mode.h>
 #include <c10/core/GradMode.h>
 
+#include <algorithm>
 #include <set>
 
 #include "core/graph/init.h"
+#include "core/graph/packed_convolution.h"
 #include "core/torch_error.h"
 
 namespace torchvid {
@@ -28,6 +31,15 @@ constexpr int64_t kIntense = 200;
 
 bool IsLarge(const at::Tensor& input) {
   return input.dim() == 4 && input.size(0) * input.size(2) * input.size(3) >= kLargeFrom;
+}
+
+/// True when there are clips (N, C, T, H, W) among the inputs that oneDNN's convolutions may take as they
+/// are.
+bool TakesClips(const TensorMap& inputs) {
+  const bool any =
+      std::any_of(inputs.begin(), inputs.end(), [](const auto& input) { return input.second.dim() == 5; });
+  return any && !c10::GradMode::is_enabled() && !at::autocast::is_autocast_enabled(at::kCPU) &&
+         HasPackedConvolution();
 }
 
 /// True when channels last is the faster layout for a large input: convolution kernels then reorder nothing.
@@ -258,7 +270,7 @@ void Network::InferShapes(const ShapeMap& shapes, std::vector<LayerSummary>* sum
       const auto output = bound.kernel(inputs, weights, context);
       row.output_shape = output.sizes().vec();
       row.activation_bytes = static_cast<int64_t>(output.nbytes());
-      if (bound.op->macs != nullptr) row.macs = bound.op->macs(inputs, weights, output);
+      if (bound.op->macs != nullptr) row.macs = bound.op->macs(*bound.node, inputs, weights, output);
       values[bound.node->name] = output;
     } catch (const c10::Error& error) {
       const auto known = FromTorch(error, Describe(*bound.node), "ERR_SHAPE");
@@ -282,13 +294,15 @@ std::vector<LayerSummary> Network::Summarise(const ShapeMap& shapes) {
   return summary;
 }
 
-Plan& Network::PlanFor(const std::vector<std::string>& outputs, bool training, bool rewrite) {
+Plan& Network::PlanFor(const std::vector<std::string>& outputs, const Plan::Purpose& purpose) {
   if (plans_revision_ != *revision_) plans_.clear();  // a plan may rest on the values of frozen tensors
   plans_revision_ = *revision_;
-  std::string key = std::string(training ? "training" : "inference") + (rewrite ? ", rewritten" : "");
+  std::string key = purpose.training ? "training" : "inference";
+  if (purpose.rewrite) key += ", rewritten";
+  if (purpose.clips) key += ", clips";
   for (const auto& output : outputs) key += "\n" + output;
   auto& plan = plans_[key];
-  if (!plan) plan = std::make_unique<Plan>(graph_, bound_, entries_, outputs, training, rewrite);
+  if (!plan) plan = std::make_unique<Plan>(graph_, bound_, entries_, outputs, purpose);
   return *plan;
 }
 
@@ -321,18 +335,21 @@ TensorMap Network::Forward(const TensorMap& inputs, const std::vector<std::strin
     layouts_[shape_key] = PrefersChannelsLast(inputs, summary);
   }
   const bool channels_last = layouts_[shape_key];
+  const bool clips = !context.training && device_.is_cpu() && TakesClips(inputs);
   TensorList ordered;
   bool large = false;
   for (const auto& input : graph_.inputs) {
     auto tensor = inputs.at(input.name).to(device_);
-    if (IsLarge(tensor)) {
+    if (clips && tensor.dim() == 5) {
+      tensor = tensor.contiguous(at::MemoryFormat::ChannelsLast3d);
+    } else if (IsLarge(tensor)) {
       tensor =
           tensor.contiguous(channels_last ? at::MemoryFormat::ChannelsLast : at::MemoryFormat::Contiguous);
       large = true;
     }
     ordered.push_back(std::move(tensor));
   }
-  const auto results = PlanFor(wanted, context.training, large || !context.training)
+  const auto results = PlanFor(wanted, {context.training, large || !context.training, clips})
                            .Run(entries_, ordered, context, {*revision_, large && channels_last});
   CheckNotDisposed();
   TensorMap named;

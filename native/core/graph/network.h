@@ -78,7 +78,7 @@ class Network {
   void CheckInputs(const TensorMap& inputs) const;
   /// Runs every node on meta tensors; fills `summary` when given.
   void InferShapes(const ShapeMap& shapes, std::vector<LayerSummary>* summary) const;
-  Plan& PlanFor(const std::vector<std::string>& outputs, bool training, bool rewrite);
+  Plan& PlanFor(const std::vector<std::string>& outputs, const Plan::Purpose& purpose);
 
   Graph graph_;
   at::Device device_;

@@ -43,22 +43,12 @@ std::vector<ParameterSpec> ConvParameters(Attributes& a) {
 }
 
 Kernel BindConv(Attributes& a) {
-  const auto kernel = a.RequiredList("kernel");
-  const size_t rank = kernel.size();
-  const bool same = a.IsText("padding");
-  if (same && a.Text("padding", "") != "same")
-    throw InvalidArgument("attribute 'padding' must be a number, a list or 'same'.");
-  const std::vector<int64_t> zeros(rank, 0);
-  const Convolution convolution{a.List("stride", rank, 1, 1),
-                                same ? zeros : a.List("padding", rank, 0),
-                                a.List("dilation", rank, 1, 1),
-                                zeros,
-                                false,
-                                a.Integer("groups", 1, 1)};
-  if (same) {
+  const auto settings = ReadConvolution(a);
+  const auto& convolution = settings.convolution;
+  if (settings.same) {
     return [=](const TensorList& inputs, const TensorList& weights, const RunContext&) {
-      auto padding = zeros;
-      const auto x = PadSame(inputs[0], kernel, convolution, &padding);
+      auto padding = convolution.padding;
+      const auto x = PadSame(inputs[0], settings.kernel, convolution, &padding);
       return convolution(x, weights, padding);
     };
   }
@@ -67,7 +57,7 @@ Kernel BindConv(Attributes& a) {
   };
 }
 
-int64_t ConvMacs(const TensorList&, const TensorList& weights, const at::Tensor& output) {
+int64_t ConvMacs(const Node&, const TensorList&, const TensorList& weights, const at::Tensor& output) {
   return weights[0].numel() * output.numel() / std::max<int64_t>(output.size(1), 1);
 }
 
@@ -95,7 +85,8 @@ Kernel BindConvTranspose(Attributes& a) {
   };
 }
 
-int64_t ConvTransposeMacs(const TensorList& inputs, const TensorList& weights, const at::Tensor&) {
+int64_t ConvTransposeMacs(const Node&, const TensorList& inputs, const TensorList& weights,
+                          const at::Tensor&) {
   return weights[0].numel() * inputs[0].numel() / std::max<int64_t>(inputs[0].size(1), 1);
 }
 
@@ -111,7 +102,7 @@ Kernel BindLinear(Attributes&) {
   };
 }
 
-int64_t LinearMacs(const TensorList&, const TensorList& weights, const at::Tensor& output) {
+int64_t LinearMacs(const Node&, const TensorList&, const TensorList& weights, const at::Tensor& output) {
   return weights[0].size(1) * output.numel();
 }
 
@@ -290,7 +281,7 @@ Kernel BindMatmul(Attributes&) {
   return [](const TensorList& x, const TensorList&, const RunContext&) { return at::matmul(x[0], x[1]); };
 }
 
-int64_t MatmulMacs(const TensorList& inputs, const TensorList&, const at::Tensor& output) {
+int64_t MatmulMacs(const Node&, const TensorList& inputs, const TensorList&, const at::Tensor& output) {
   return output.numel() * inputs[0].size(-1);
 }
 

@@ -57,7 +57,8 @@ struct Op {
   std::vector<ParameterSpec> (*parameters)(AttributeReader& attributes);
   Kernel (*bind)(AttributeReader& attributes);
   /// Multiply-accumulates of one call, from shapes alone. Null: none.
-  int64_t (*macs)(const TensorList& inputs, const TensorList& weights, const at::Tensor& output);
+  int64_t (*macs)(const Node& node, const TensorList& inputs, const TensorList& weights,
+                  const at::Tensor& output);
   /// The same layer writing over its input, where that is allowed. Null: never.
   Kernel (*bind_in_place)(AttributeReader& attributes);
   /// The output is memory of its own that its backward does not read: the next layer may write over it.

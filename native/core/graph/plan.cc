@@ -40,7 +40,7 @@ TensorList Laid(TensorList weights, bool channels_last) {
 }  // namespace
 
 Plan::Plan(const Graph& graph, const std::vector<BoundNode>& bound, const std::vector<Entry>& entries,
-           const std::vector<std::string>& outputs, bool training, bool rewrite) {
+           const std::vector<std::string>& outputs, const Purpose& purpose) {
   std::map<std::string, int> value_of;
   for (const auto& input : graph.inputs) value_of[input.name] = NewValue();
   std::map<std::string, size_t> position;
@@ -56,7 +56,7 @@ Plan::Plan(const Graph& graph, const std::vector<BoundNode>& bound, const std::v
     if (!needed[i]) continue;
     const auto& node = graph.nodes[i];
     Step step{&node, {}, NewValue(), {}, bound[i].kernel, bound[i].in_place, bound[i].op->output_free,
-              {},    {}};
+              {},    {}, {}};
     for (const auto& input : node.inputs) step.inputs.push_back(value_of.at(input));
     step.prepare = [indices = bound[i].entries](const std::vector<Entry>& all) {
       TensorList weights;
@@ -68,12 +68,13 @@ Plan::Plan(const Graph& graph, const std::vector<BoundNode>& bound, const std::v
     steps_.push_back(std::move(step));
   }
   for (const auto& name : wanted) outputs_.push_back(value_of.at(name));
-  PlanPasses passes(this, bound, entries, training);
-  if (rewrite) {
+  PlanPasses passes(this, bound, entries, purpose.training);
+  if (purpose.rewrite) {
     passes.FoldBatchNorm();
     passes.FuseNormalisation();
     passes.HoistPointwiseOverUpsampling();
   }
+  if (purpose.clips) passes.FuseClipConvolutions();
   passes.RunInPlace();
   AssignReleases();
 }
@@ -105,7 +106,10 @@ TensorList Plan::Run(const std::vector<Entry>& entries, const TensorList& inputs
         if (output.requires_grad()) output.register_hook([](const at::Tensor&) { ThrowIfCancelled(); });
         values[static_cast<size_t>(step.output)] = std::move(output);
       } else {
-        if (!reuse) step.prepared = Laid(step.prepare(entries), state.channels_last);
+        if (!reuse) {
+          step.prepared = Laid(step.prepare(entries), state.channels_last);
+          if (step.pack) step.prepared = step.pack(step.prepared, arguments);
+        }
         values[static_cast<size_t>(step.output)] = step.kernel(arguments, step.prepared, context);
       }
     } catch (const c10::Error& error) {

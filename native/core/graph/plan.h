@@ -33,7 +33,7 @@ struct ParameterState {
 };
 
 /// An order of execution for some outputs of a graph. Only what those outputs need is run, values are
-/// released after their last use, and three rewrites that keep the function are applied (plan_passes.cc).
+/// released after their last use, and rewrites that keep the function are applied (plan_passes.cc).
 class Plan {
  public:
   /// The parameters a step uses, made from the network's entries: gathered, or rewritten (folded batch-norm).
@@ -49,11 +49,22 @@ class Plan {
     bool output_free;
     std::vector<int> release;  // values no longer needed after this step
     TensorList prepared;       // kept between calls that do not train
+    /// Brings what `prepare` gives into the order in memory that the kernel wants for such inputs. May be
+    /// empty.
+    std::function<TensorList(const TensorList& weights, const TensorList& inputs)> pack;
   };
 
-  /// Without `rewrite` the graph runs as it is written.
+  /// For what a plan is made.
+  struct Purpose {
+    bool training = false;
+    /// Else the graph runs as it is written.
+    bool rewrite = false;
+    /// Inference on clips, channels last, with oneDNN.
+    bool clips = false;
+  };
+
   Plan(const Graph& graph, const std::vector<BoundNode>& bound, const std::vector<Entry>& entries,
-       const std::vector<std::string>& outputs, bool training, bool rewrite);
+       const std::vector<std::string>& outputs, const Purpose& purpose);
 
   /// Runs the steps. `inputs` in the graph's order; results in the order of the outputs asked for.
   /// `state` says which parameters there are: while it stays, prepared ones are reused.

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "core/graph/normalise.h"
+#include "core/graph/packed_convolution.h"
 
 namespace torchvid {
 
@@ -215,6 +216,51 @@ void PlanPasses::HoistOne(size_t position) {
   std::erase_if(plan_.steps_, [&](const Plan::Step& step) {
     return std::find(replaced.begin(), replaced.end(), step.output) != replaced.end();
   });
+}
+
+Plan::Step* PlanPasses::SumAfter(int value, size_t position) {
+  if (Readers(value) != 1) return nullptr;
+  for (size_t i = position + 1; i < plan_.steps_.size(); ++i) {
+    auto& step = plan_.steps_[i];
+    if (step.node->op != "add" || step.inputs.size() != 2) continue;
+    if (step.inputs[0] != value && step.inputs[1] != value) continue;
+    const auto other = step.inputs[step.inputs[0] == value ? 1 : 0];
+    for (size_t later = position; later < i; ++later) {
+      if (plan_.steps_[later].output == other) return nullptr;
+    }
+    return &step;
+  }
+  return nullptr;
+}
+
+void PlanPasses::FuseClipConvolutions() {
+  for (size_t i = 0; i < plan_.steps_.size(); ++i) {
+    auto& step = plan_.steps_[i];
+    if (step.node->op != "conv" || step.output == kGone) continue;
+    AttributeReader attributes(*step.node);
+    const auto settings = ReadConvolution(attributes);
+    if (settings.kernel.size() != 3) continue;
+    auto* sum = SumAfter(step.output, i);
+    auto* last = sum == nullptr ? &step : sum;
+    auto* relu = SoleReader(last->output, "relu");
+    if (relu != nullptr) last = relu;
+    const PackedConvolution packed{settings, sum != nullptr, relu != nullptr};
+    if (sum != nullptr) step.inputs.push_back(sum->inputs[sum->inputs[0] == step.output ? 1 : 0]);
+    step.pack = [packed](const TensorList& weights, const TensorList& inputs) {
+      return packed.Pack(weights, inputs[0]);
+    };
+    step.kernel = [packed](const TensorList& inputs, const TensorList& weights, const RunContext&) {
+      return packed(inputs, weights);
+    };
+    step.output_free = relu == nullptr;
+    step.output = last->output;
+    for (auto* gone : {sum, relu}) {
+      if (gone == nullptr) continue;
+      gone->inputs = {kGone};
+      gone->output = kGone;
+    }
+  }
+  std::erase_if(plan_.steps_, [](const Plan::Step& step) { return step.output == kGone; });
 }
 
 void PlanPasses::RunInPlace() {

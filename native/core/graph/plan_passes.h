@@ -22,6 +22,9 @@ class PlanPasses {
   /// before the upsampling: upsampling is linear and acts on each channel alike, so the two commute. OSVOS's
   /// fuse layer then upsamples 1 channel per side instead of 16.
   void HoistPointwiseOverUpsampling();
+  /// Convolutions over clips become oneDNN's, with the sum and the ReLU behind them. To come after
+  /// FoldBatchNorm.
+  void FuseClipConvolutions();
   /// Activations write over their input where nobody else reads it.
   void RunInPlace();
 
@@ -32,6 +35,9 @@ class PlanPasses {
   int Readers(int value) const;
   /// The step of that op that alone reads `value`, or null.
   Plan::Step* SoleReader(int value, const std::string& op);
+  /// The step that alone reads `value` and adds it to one other that is there before step `position`, or
+  /// null.
+  Plan::Step* SumAfter(int value, size_t position);
   /// True when a transposed convolution treats each channel by itself, and all alike.
   bool IsOneKernel(const at::Tensor& weight, int64_t groups) const;
   void HoistOne(size_t position);

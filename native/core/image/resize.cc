@@ -47,20 +47,45 @@ std::vector<Taps> TriangleTaps(int64_t from, int64_t to) {
 
 uint8_t ToByte(int32_t sum) { return static_cast<uint8_t>(std::clamp(sum >> kFractionBits, 0, 255)); }
 
+/// Rows that are resized together: their pixels stand side by side, so that vector instructions take them at
+/// once.
+constexpr int64_t kTogether = 8;
+constexpr int64_t kLane = kTogether * kChannels;
+
+/// `column` holds kTogether rows, pixel by pixel; `to`: where each one goes.
+void ResizeRowsTogether(const uint8_t* column, const std::vector<Taps>& taps, uint8_t* const* to) {
+  int64_t x = 0;
+  for (const auto& tap : taps) {
+    const auto* pixels = column + tap.first * kLane;
+    int32_t sums[kLane];
+    for (auto& sum : sums) sum = kHalf;
+    for (const int32_t weight : tap.weights) {
+      for (int64_t i = 0; i < kLane; ++i) sums[i] += pixels[i] * weight;
+      pixels += kLane;
+    }
+    for (int64_t row = 0; row < kTogether; ++row) {
+      for (int64_t c = 0; c < kChannels; ++c) to[row][x + c] = ToByte(sums[row * kChannels + c]);
+    }
+    x += kChannels;
+  }
+}
+
 std::vector<uint8_t> ResizeRows(const uint8_t* rgb, ImageSize from, int64_t to_width) {
   const auto taps = TriangleTaps(from.width, to_width);
   std::vector<uint8_t> out(static_cast<size_t>(to_width * from.height * kChannels));
-  auto* to = out.data();
-  for (int64_t y = 0; y < from.height; ++y) {
-    const auto* row = rgb + y * from.width * kChannels;
-    for (const auto& tap : taps) {
-      const auto* pixel = row + tap.first * kChannels;
-      int32_t sums[kChannels] = {kHalf, kHalf, kHalf};
-      for (const int32_t weight : tap.weights) {
-        for (int64_t c = 0; c < kChannels; ++c) sums[c] += *pixel++ * weight;
+  std::vector<uint8_t> column(static_cast<size_t>(from.width * kLane));
+  uint8_t* to[kTogether];
+  for (int64_t y = 0; y < from.height; y += kTogether) {
+    for (int64_t row = 0; row < kTogether; ++row) {
+      const auto at = std::min(y + row, from.height - 1);  // the last row fills up the last group
+      const auto* pixel = rgb + at * from.width * kChannels;
+      to[row] = out.data() + at * to_width * kChannels;
+      auto* place = column.data() + row * kChannels;
+      for (int64_t x = 0; x < from.width; ++x, place += kLane, pixel += kChannels) {
+        for (int64_t c = 0; c < kChannels; ++c) place[c] = pixel[c];
       }
-      for (const int32_t sum : sums) *to++ = ToByte(sum);
     }
+    ResizeRowsTogether(column.data(), taps, to);
   }
   return out;
 }

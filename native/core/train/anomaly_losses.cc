@@ -1,8 +1,8 @@
-#include "core/train/anomaly_losses.h"
-
 #include <algorithm>
 
 #include "core/error.h"
+#include "core/graph/dropout.h"
+#include "core/train/anomaly_losses.h"
 
 namespace torchvid {
 
@@ -17,6 +17,12 @@ Loss Sum(const std::vector<std::pair<std::string, at::Tensor>>& parts) {
   return loss;
 }
 
+/// Cross-entropy of scores in [0, 1]. A NaN makes it NaN: LibTorch's own refuses one, and on a GPU its
+/// refusal would end all use of the device in this process.
+at::Tensor CrossEntropy(const at::Tensor& scores, const at::Tensor& labels) {
+  return at::binary_cross_entropy(scores.nan_to_num(0.5), labels) + scores.detach().sum() * 0;
+}
+
 at::Tensor SquaredSteps(const at::Tensor& scores) {
   const auto count = scores.size(-1) - 1;
   return (scores.narrow(-1, 1, count) - scores.narrow(-1, 0, count)).square().sum();
@@ -27,8 +33,7 @@ at::Tensor TopSegments(const at::Tensor& magnitudes, const RtfmLossSettings& set
                        const at::Generator& generator) {
   auto x = magnitudes.detach();
   if (settings.dropout > 0 && !settings.paper) {
-    const double keep = 1 - settings.dropout;
-    x = x * at::empty_like(x).bernoulli_(keep, generator).div_(keep);
+    x = x * DropoutMask(x, 1 - settings.dropout, generator);
   }
   return std::get<1>(at::topk(x, top, 1));
 }
@@ -61,7 +66,7 @@ Loss ReferenceLoss(const RtfmOutputs& abnormal, const RtfmOutputs& normal, const
   const auto far = (settings.margin - MeanFeatures(abnormal.features, of_abnormal).norm(2, 2)).abs();
   const auto near = MeanFeatures(normal.features, of_normal).norm(2, 2);
   const auto flat = abnormal.scores.flatten();
-  return Sum({{"bce", at::binary_cross_entropy(video_scores, labels)},
+  return Sum({{"bce", CrossEntropy(video_scores, labels)},
               {"magnitude", (far + near).square().mean() * settings.magnitude},
               {"smooth", SquaredSteps(flat) * settings.smoothness},
               {"sparse", flat.norm() * settings.sparsity}});
@@ -79,7 +84,7 @@ Loss PaperLoss(const RtfmOutputs& abnormal, const RtfmOutputs& normal, const Rtf
   const auto far = abnormal.magnitudes.gather(1, of_abnormal).mean(1);
   const auto near = normal.magnitudes.gather(1, of_normal).mean(1);
   const auto hinge = (settings.margin - (far.unsqueeze(1) - near.unsqueeze(0))).clamp_min(0).mean();
-  return Sum({{"bce", at::binary_cross_entropy(scores, labels) * static_cast<double>(top)},
+  return Sum({{"bce", CrossEntropy(scores, labels) * static_cast<double>(top)},
               {"magnitude", hinge},
               {"smooth", SquaredSteps(abnormal.scores) * (settings.smoothness / videos)},
               {"sparse", abnormal.scores.sum() * (settings.sparsity / videos)}});

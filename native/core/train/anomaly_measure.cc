@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "core/error.h"
+
 namespace torchvid {
 
 namespace {
@@ -33,6 +35,10 @@ at::Tensor AnomalyMeasure::ScoresOf(Network& network, const MeasuredVideo& video
     resident_.push_back(features.permute({1, 0, 2}).unsqueeze(0).contiguous().to(network.device()));
   }
   const auto scores = ScoreVideo(network, resident_[index]).cpu();
+  if (!scores.isfinite().all().item<bool>())
+    throw Error("ERR_NOT_FINITE",
+                "Measured on " + video.features.name +
+                    ", the network's scores are no numbers any more. Lower the learning rate.");
   if (settings_.frames_per_segment > 0) return scores.repeat_interleave(settings_.frames_per_segment);
   const auto top = std::min(settings_.top, scores.size(0));
   return std::get<0>(scores.topk(top)).mean().unsqueeze(0);

@@ -24,6 +24,8 @@ bool Selection::Due(int64_t step, bool last) const {
 
 std::optional<double> Selection::Step(int64_t step) {
   c10::NoGradGuard no_grad;
+  if (step != measured_step_) network_->Touch();  // what inference prepares from weights is the last state's
+  measured_step_ = step;
   const auto value = measure_->Step(*network_);
   if (!value || (best_step_ > 0 && *value < best_value_)) return value;
   best_step_ = step;

@@ -46,6 +46,7 @@ class Selection {
   std::unique_ptr<Measure> measure_;
   SelectionSettings settings_;
   std::shared_ptr<Network> network_;
+  int64_t measured_step_ = -1;
   int64_t best_step_ = 0;
   double best_value_ = 0;
   TensorList best_;  // in the order of the network's entries

@@ -1,0 +1,11 @@
+#pragma once
+
+#include <ATen/ATen.h>
+
+namespace torchvid {
+
+/// Like `x`, each number 1 / keep with probability `keep`, else 0. On the CPU all of it follows from one
+/// number drawn from `generator`, whatever the threads; LibTorch's own draws one by one.
+at::Tensor DropoutMask(const at::Tensor& x, double keep, const at::Generator& generator);
+
+}  // namespace torchvid
