@@ -1,3 +1,4 @@
+import type { FeatureDataset } from '../data/feature-lists.ts'
 import type { OsvosBackbone } from '../networks/index.ts'
 import type { Device } from '../types.ts'
 import type { DatasetName } from './image-data.ts'
@@ -81,5 +82,91 @@ export interface SlimFlags {
   resume?: string
   /** True: beside OUT. */
   report?: string | true
+  json?: boolean
+}
+
+/** What features are extracted with: options of `torchvid rtfm extract`, and of `score` for videos. */
+export interface ExtractionFlags {
+  backbone?: string
+  weights?: string
+  crops?: 1 | 5 | 10
+  every?: number
+  frameStep?: number
+  resize?: number | [width: number, height: number] | 'none'
+  crop?: number
+  mean?: number[]
+  std?: number[]
+  order?: 'RGB' | 'BGR'
+  tail?: 'loop' | 'repeat' | 'drop'
+  normalise?: boolean
+  threads?: number
+  device?: Device
+}
+
+/** The options of `torchvid rtfm extract`. */
+export interface RtfmExtractFlags extends ExtractionFlags {
+  out: string
+  json?: boolean
+}
+
+/** The options of `torchvid rtfm train`. */
+export interface RtfmTrainFlags {
+  out: string
+  normal?: string
+  abnormal?: string
+  list?: string
+  dataset?: FeatureDataset
+  root?: string
+  network?: 'rtfm' | 'deepMil'
+  objective?: 'reference' | 'paper' | 'milRanking'
+  steps?: number
+  batchSize?: number
+  learningRate?: number
+  weightDecay?: number
+  dropout?: number
+  segments?: number
+  normalise?: boolean
+  test?: string
+  groundTruth?: string
+  framesPerSegment?: number
+  heldOut?: number
+  evaluateEvery?: number
+  evaluateAfter?: number
+  metric?: 'rocAuc' | 'prAuc' | 'averagePrecision'
+  seed: number
+  threads?: number
+  device?: Device
+  checkpoint?: string
+  every: number
+  best?: string
+  resume?: string
+  json?: boolean
+}
+
+/** The options of `torchvid rtfm score`. */
+export interface RtfmScoreFlags extends ExtractionFlags {
+  model: string
+  out: string
+  threshold: number
+  groundTruth?: string
+  framesPerSegment?: number
+  video?: string
+  fps?: number
+  report?: boolean
+  json?: boolean
+}
+
+/** The options of `torchvid rtfm evaluate`. */
+export interface RtfmEvaluateFlags {
+  model: string
+  list: string
+  groundTruth: string
+  dataset?: FeatureDataset
+  root?: string
+  framesPerSegment: number
+  threshold: number
+  threads?: number
+  device?: Device
+  report?: string
   json?: boolean
 }

@@ -5,6 +5,7 @@ import { packageVersion } from '../libtorch/package.ts'
 import { doctorCommand } from './doctor.ts'
 import { inspectCommand } from './inspect.ts'
 import { INTERRUPTED, Interrupted } from './interrupt.ts'
+import { rtfmCommand } from './rtfm.ts'
 import { segmentCommand } from './segment.ts'
 import { setupCommand } from './setup.ts'
 import { slimCommand } from './slim.ts'
@@ -16,8 +17,10 @@ async function main(): Promise<void> {
     .version(packageVersion())
     .exitOverride()
     .configureOutput({ outputError: (text, write) => write(text.replace(/^error: /, 'ERR_INVALID_ARGUMENT: ')) })
-  for (const command of [segmentCommand(), slimCommand(), inspectCommand(), setupCommand(), doctorCommand()]) {
-    program.addCommand(command.copyInheritedSettings(program))
+  for (const make of [segmentCommand, slimCommand, rtfmCommand, inspectCommand, setupCommand, doctorCommand]) {
+    const command = make().copyInheritedSettings(program)
+    program.addCommand(command)
+    for (const below of command.commands) below.copyInheritedSettings(command)
   }
   try {
     await program.parseAsync()
