@@ -8,14 +8,16 @@ function fnv1a32(text: string): number {
 }
 
 /** The goldens' numbers in [0, 1): one formula for every language (shared/golden/README.md). */
-function uniform01(name: string, count: number, seed: number): Float64Array {
+export function uniform01(name: string, count: number, seed: number): Float64Array {
   const start = (fnv1a32(name) ^ (Math.imul(seed, 0x9e3779b9) >>> 0)) >>> 0
-  return Float64Array.from({ length: count }, (_, i) => {
+  const numbers = new Float64Array(count)
+  for (let i = 0; i < count; i++) {
     let x = (Math.imul(i, 2654435761) + start) >>> 0
     x = Math.imul(x ^ (x >>> 16), 0x85ebca6b) >>> 0
     x = Math.imul(x ^ (x >>> 13), 0xc2b2ae35) >>> 0
-    return ((x ^ (x >>> 16)) >>> 0) / 2 ** 32
-  })
+    numbers[i] = ((x ^ (x >>> 16)) >>> 0) / 2 ** 32
+  }
+  return numbers
 }
 
 /** Ranges of a batch-norm's tensors, by their last name. */
@@ -35,7 +37,9 @@ export function formulaWeights(parameters: ParameterInfo[], seed: number): Map<s
     if (name.startsWith('upscale') || last === 'indexes' || last === 'num_batches_tracked') continue
     const bound = last === 'bias' ? 0.05 : Math.sqrt(6 / sizeOf(shape.slice(1)))
     const [low, high] = (norms.has(layer) && normRanges[last]) || [-bound, bound]
-    const data = Float32Array.from(uniform01(name, sizeOf(shape), seed), (u) => low + (high - low) * u)
+    const uniform = uniform01(name, sizeOf(shape), seed)
+    const data = new Float32Array(uniform.length)
+    for (let i = 0; i < data.length; i++) data[i] = low + (high - low) * uniform[i]!
     state.set(name, { data, shape })
   }
   return state
