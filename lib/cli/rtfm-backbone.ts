@@ -3,11 +3,9 @@ import { quote } from '../data/binary-file.ts'
 import type { FeatureSettings } from '../data/feature-settings.ts'
 import { describe, invalidArgument, TorchvidError } from '../errors.ts'
 import type { ExtractOptions } from '../features/options.ts'
-import { build, globalAveragePool, input, type Value } from '../graph/index.ts'
 import type { Graph } from '../graph/types.ts'
 import { graphKey, Network } from '../network.ts'
 import * as networks from '../networks/index.ts'
-import { mobilenetPixels, mobilenetTrunk } from '../networks/mobilenet.ts'
 import { readTable } from '../weights/table.ts'
 import type { ExtractionFlags } from './flags.ts'
 
@@ -31,7 +29,10 @@ export async function openBackbone(flags: ExtractionFlags, warn: (text: string) 
   const { backbone = DEFAULT_BACKBONE, weights, device } = flags
   const named = known(backbone)
   if (named === undefined) return await openWhole(backbone, flags)
-  const graph = weights !== undefined && (await lacksBlock13(backbone, weights)) ? mobilenet12() : named.graph()
+  const graph =
+    weights !== undefined && (await lacksBlock13(backbone, weights))
+      ? networks.mobilenet({ blocks: 12 })
+      : named.graph()
   const network = await Network.create(graph, { device, seed: 0 })
   try {
     if (weights === undefined) {
@@ -56,13 +57,6 @@ async function lacksBlock13(backbone: string, weights: string): Promise<boolean>
   const { tensors } = await readTable(weights)
   const has = (name: string) => tensors.some((tensor) => tensor.name === name)
   return has('conv_pw_12.weight') && !has('conv_pw_13.weight')
-}
-
-/** MobileNet up to its block 12, which has as many channels as its last: features (N, 1024), their mean. */
-function mobilenet12(): Graph {
-  const image = input('image', [null, 3, null, null], mobilenetPixels)
-  const features = globalAveragePool(mobilenetTrunk(image, 12).at(-1) as Value)
-  return build({ features }, { network: 'mobilenet', blocks: '12' })
 }
 
 function known(name: string) {

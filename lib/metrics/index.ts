@@ -31,7 +31,7 @@ export async function contour(mask: BinaryMask, truth: BinaryMask): Promise<numb
  * @param scores one per frame (or whatever is ranked)
  * @param labels as many; positive where not 0
  * @throws TorchvidError ERR_SHAPE when there are not as many labels as scores; ERR_INVALID_ARGUMENT when all labels are of
- *   one kind, or a score is no finite number
+ *   one kind, or a score or label is no number, or a score not finite
  */
 export async function rocAuc(scores: ArrayLike<number>, labels: ArrayLike<number>): Promise<number> {
   return await native().rocAuc(numbers('scores', scores), marks(labels))
@@ -63,33 +63,47 @@ export async function averagePrecision(scores: ArrayLike<number>, labels: ArrayL
  * Area under a curve given by its points, by trapezoids: of a ROC curve x is the false positive rate and y the true one.
  * @param x in one direction, rising or falling
  * @param y as many
- * @throws TorchvidError ERR_SHAPE when they differ in number or are fewer than two; ERR_INVALID_ARGUMENT when x turns back
+ * @throws TorchvidError ERR_SHAPE when they differ in number or are fewer than two; ERR_INVALID_ARGUMENT when x turns back,
+ *   or a point is no number
  */
 export function areaUnderCurve(x: ArrayLike<number>, y: ArrayLike<number>): number {
+  for (const [name, values] of Object.entries({ x, y })) {
+    if (!isList(values)) throw invalidArgument(name, values, 'an array of numbers')
+  }
   if (x.length !== y.length || x.length < 2) {
     const message = `x has ${x.length} points and y ${y.length}; wanted as many of both, and at least two.`
     throw new TorchvidError('ERR_SHAPE', message)
   }
-  const direction = Math.sign((x[x.length - 1] as number) - (x[0] as number))
+  let direction = 0
   let area = 0
-  for (let i = 1; i < x.length; i++) {
+  for (let i = 0; i < x.length; i++) {
+    if (!Number.isFinite(x[i])) throw invalidArgument(`x[${i}]`, x[i], 'a finite number')
+    if (!Number.isFinite(y[i])) throw invalidArgument(`y[${i}]`, y[i], 'a finite number')
+    if (i === 0) continue
     const step = (x[i] as number) - (x[i - 1] as number)
-    if (step * direction < 0 || Number.isNaN(step)) {
+    direction ||= Math.sign(step)
+    if (step * direction < 0) {
       throw invalidArgument(`x[${i}]`, x[i], 'points in one direction, all rising or all falling')
     }
-    area += (step * ((y[i] as number) + (y[i - 1] as number))) / 2
+    area += (Math.abs(step) * ((y[i] as number) + (y[i - 1] as number))) / 2
   }
-  return area * direction
+  return area
 }
 
 function numbers(name: string, values: ArrayLike<number>): TensorData {
   if (!isList(values)) throw invalidArgument(name, values, 'an array of numbers')
-  return { data: Float64Array.from(values), shape: [values.length] }
+  return { data: Float64Array.from(values, Number), shape: [values.length] }
 }
 
 function marks(labels: ArrayLike<number>): TensorData {
   if (!isList(labels)) throw invalidArgument('labels', labels, 'an array of numbers, 0 or not')
-  return { data: Uint8Array.from(labels, (label) => (label === 0 ? 0 : 1)), shape: [labels.length] }
+  // By value: files of 64-bit labels give bigints, and masks booleans.
+  const data = Uint8Array.from(labels, (label, i) => {
+    const value = Number(label)
+    if (Number.isNaN(value)) throw invalidArgument(`labels[${i}]`, label, 'a number, 0 or not')
+    return value === 0 ? 0 : 1
+  })
+  return { data, shape: [labels.length] }
 }
 
 function isList(values: unknown): values is ArrayLike<number> {

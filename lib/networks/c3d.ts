@@ -61,5 +61,5 @@ export function c3d(options: C3dOptions = {}): Graph {
   const fc6 = relu(dense(flatten(x, { channels: width * 8 * 4 * 4 }), hidden, 'fc6'), { name: 'fc6.relu' })
   const fc7 = relu(dense(dropout(fc6, { probability }), hidden, 'fc7'), { name: 'fc7.relu' })
   const logits = linear(dropout(fc7, { probability }), { out: classes, init: normal(0.005, 0), name: 'fc8' })
-  return build({ features: fc6, logits }, { network: 'c3d' })
+  return build({ features: fc6, logits }, { network: 'c3d', ...(pool5 === 'padded' && { pool5 }) })
 }

@@ -112,5 +112,5 @@ export function i3dResnet50(options: I3dResnet50Options = {}): Graph {
   }
   const features = globalAveragePool(x)
   const logits = linear(dropout(features, { probability }), { out: classes, name: 'fc' })
-  return build({ features, logits }, { network: 'i3dResnet50' })
+  return build({ features, logits }, { network: 'i3dResnet50', ...(nonLocal && { nonLocal: 'true' }) })
 }

@@ -57,17 +57,26 @@ export function mobilenetTrunk(image: Value, depth: number): Value[] {
   return taps
 }
 
+/** Settings of `networks.mobilenet`. */
+export interface MobilenetOptions {
+  /** Default 1000. */
+  classes?: number
+  /** Depthwise-separable blocks, 1 to 13, counted from the picture. 12 give as many features as 13. Default 13. */
+  blocks?: number
+}
+
 /**
  * MobileNetV1 (Howard et al. 2017), width 1.0. Input `image` (N, 3, H, W), RGB / 127.5 - 1; outputs `logits` (N, classes)
- * and `features` (N, 1024), the global mean before the classifier. Names as Keras has them (`conv1`, `conv_dw_1`,
- * `conv_pw_1`, each with `_bn`), then `classifier`.
- * @param options `classes`: default 1000
+ * and `features` (N, 1024 from 12 blocks on), the global mean before the classifier. Names as Keras has them (`conv1`,
+ * `conv_dw_1`, `conv_pw_1`, each with `_bn`), then `classifier`.
  * @throws TorchvidError ERR_INVALID_ARGUMENT
  */
-export function mobilenet(options: { classes?: number } = {}): Graph {
-  const { classes = 1000 } = options
+export function mobilenet(options: MobilenetOptions = {}): Graph {
+  const { classes = 1000, blocks: depth = blocks.length } = options
   checkInteger('classes', classes, 1)
+  checkInteger('blocks', depth, 1, blocks.length)
   const image = input('image', [null, 3, null, null], mobilenetPixels)
-  const features = globalAveragePool(mobilenetTrunk(image, blocks.length).at(-1) as Value)
-  return build({ logits: linear(features, { out: classes, name: 'classifier' }), features }, { network: 'mobilenet' })
+  const features = globalAveragePool(mobilenetTrunk(image, depth).at(-1) as Value)
+  const labels = { network: 'mobilenet', ...(depth < blocks.length && { blocks: `${depth}` }) }
+  return build({ logits: linear(features, { out: classes, name: 'classifier' }), features }, labels)
 }

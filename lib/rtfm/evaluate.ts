@@ -4,6 +4,7 @@ import { frameLabels, type GroundTruth } from '../data/ground-truth.ts'
 import type { RunContext, RunOptions } from '../engine/run.ts'
 import { checkInteger, invalidArgument } from '../errors.ts'
 import { averagePrecision, prAuc, rocAuc } from '../metrics/index.ts'
+import { mismatches, trainedOn } from './norms.ts'
 import { checkSize, type Scorer, scoreFeatures } from './score.ts'
 
 /** Videos to judge: a list file (see `data.featureList`), the videos of one, or features. */
@@ -45,6 +46,8 @@ export interface RtfmEvaluation {
   frames: number
   abnormalFrames: number
   videos: EvaluatedVideo[]
+  /** What is odd about the features: made with other settings than each other, or than those the detector was trained on. */
+  warnings: string[]
 }
 
 /** The videos of a list, whatever its form. */
@@ -85,13 +88,14 @@ export async function evaluate(
   const { readers, videos } = await openVideos(list, 'list', root)
   for (const reader of readers) checkSize(scorer, reader)
   const labels = await frameLabels(truth, videos, { framesPerSegment })
+  const warnings = await mismatches(readers, trainedOn(scorer.network.graph))
   const evaluated: EvaluatedVideo[] = []
   for (const [i, { name, segments }] of videos.entries()) {
     const { scores } = await scoreFeatures(scorer, readers[i] as FeatureReader, signal)
     evaluated.push({ name, segments, scores, labels: labels[i] as Uint8Array })
     report([{ video: i + 1, videos: videos.length, name }])
   }
-  return { ...(await measure(evaluated, framesPerSegment)), videos: evaluated }
+  return { ...(await measure(evaluated, framesPerSegment)), videos: evaluated, warnings }
 }
 
 /** The figures over all frames of all videos; a segment's score is that of each of its frames. */

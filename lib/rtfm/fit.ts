@@ -4,7 +4,7 @@ import { checkFree } from '../data/memory.ts'
 import type { RunContext } from '../engine/run.ts'
 import { checkFiles, checkpointOf, ProgressTracker, resumeOf, runTraining, trainingBasics } from '../engine/training.ts'
 import { invalidArgument } from '../errors.ts'
-import type { NativeNetwork, NativeTraining, NativeVideo } from '../native.ts'
+import { type NativeNetwork, type NativeTraining, type NativeVideo, native } from '../native.ts'
 import { Network } from '../network.ts'
 import { describeFeatures, trainingLabels } from './norms.ts'
 import { type RtfmFitOptions, type RtfmProgress, recipeOf } from './recipe.ts'
@@ -23,7 +23,7 @@ export interface RtfmTraining {
   steps: number
   /** The state that was kept, where it was measured: after which step, and its figure. */
   best?: { step: number; value: number }
-  /** All measurements. */
+  /** All measurements; of a resumed run those since then. */
   validations: { step: number; value: number }[]
   /** Names of the training videos that were held out for them. */
   heldOut?: { normal: string[]; abnormal: string[] }
@@ -41,7 +41,7 @@ export async function fitDetector(
   const { network, settings } = scorer
   const recipe = recipeOf(settings, options)
   const basics = trainingBasics(options)
-  checkFiles(options)
+  checkOutputs(options)
   const all = await openKinds(scorer, videos)
   const described = await Promise.all([...all.normal, ...all.abnormal].map(describeFeatures))
   const warnings = settingsWarnings(described)
@@ -61,10 +61,15 @@ export async function fitDetector(
   if (split.validation !== undefined) training.validation = split.validation
   if (options.checkpoint !== undefined) {
     const { best } = options.checkpoint
+    if (best !== undefined && split.validation === undefined) {
+      const wanted = 'validation as well: nothing is measured in this run, so no state is the best'
+      throw invalidArgument('checkpoint.best', best, wanted)
+    }
     const labelled = new Network({ ...network.graph, labels }, network.handle)
     training.checkpoint = { ...checkpointOf(labelled, options.checkpoint), ...(best !== undefined && { best }) }
   }
   if (options.resume !== undefined) training.resume = await resumeOf(options.resume)
+  const before = split.validation && training.resume && (await bestBefore(training.resume))
 
   const tracker = new ProgressTracker(steps)
   const validations: RtfmTraining['validations'] = []
@@ -82,13 +87,34 @@ export async function fitDetector(
     },
     signal,
   )
-  const best = bestOf(validations)
+  const best = bestOf(before === undefined ? validations : [before, ...validations])
   const { heldOut } = split
   return {
     handle,
     training: { steps, ...(best && { best }), validations, ...(heldOut && { heldOut }), warnings },
     labels,
   }
+}
+
+/** `ERR_INVALID_ARGUMENT` unless the files and the receiver of warnings are of the right form. */
+function checkOutputs(options: RtfmFitOptions): void {
+  checkFiles(options)
+  const { checkpoint, onWarning } = options
+  const best: unknown = checkpoint?.best
+  if (best !== undefined && (typeof best !== 'string' || best === '')) {
+    throw invalidArgument('checkpoint.best', best, 'the path of a file')
+  }
+  if (onWarning !== undefined && typeof onWarning !== 'function') {
+    throw invalidArgument('onWarning', onWarning, 'a function')
+  }
+}
+
+/** The best measurement of a run up to the checkpoint that it goes on from, if it had one. */
+async function bestBefore({ path, tensors }: NonNullable<NativeTraining['resume']>): Promise<RtfmTraining['best']> {
+  const row = tensors.find(({ name }) => name === 'torchvid.best')
+  if (row === undefined) return undefined
+  const [step, value] = (await native().readTensor(path, row)).data
+  return { step: Number(step), value: Number(value) }
 }
 
 function emitWarning(message: string): void {

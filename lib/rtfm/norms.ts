@@ -46,7 +46,13 @@ function summaryOf(described: DescribedFeatures[]): DescribedFeatures {
   return { name, ...(settings && { settings: { ...settings, meanNorm: mean } }), meanNorm: mean }
 }
 
-/** What speaks against scoring a video by a detector that was trained on other features. */
-export async function mismatches(reader: FeatureReader, trainedOn: DescribedFeatures | undefined): Promise<string[]> {
-  return trainedOn === undefined ? [] : settingsWarnings([trainedOn, await describeFeatures(reader)])
+/** What speaks against scoring videos together, or by a detector that was trained on other features. */
+export async function mismatches(
+  readers: FeatureReader[],
+  trainedOn: DescribedFeatures | undefined,
+): Promise<string[]> {
+  const described: DescribedFeatures[] = trainedOn === undefined ? [] : [trainedOn]
+  if (readers.length + described.length < 2) return []
+  for (const reader of readers) described.push(await describeFeatures(reader))
+  return settingsWarnings(described)
 }

@@ -90,7 +90,7 @@ export class RTFM {
   async score(features: FeatureInput, options: { signal?: AbortSignal } = {}): Promise<RtfmScores> {
     const reader = await openFeatures(features, 'features')
     const scores = await scoreFeatures(this, reader, options.signal)
-    return { ...scores, warnings: await mismatches(reader, this.trainedOn) }
+    return { ...scores, warnings: await mismatches([reader], this.trainedOn) }
   }
 
   /**

@@ -31,6 +31,9 @@ export async function* scoreStream(
   const { window = 32, delay = 0, signal } = options
   checkInteger('window', window, 1)
   checkInteger('delay', delay, 0, window - 1)
+  if (!isIterable(segments)) {
+    throw invalidArgument('segments', segments, 'features of one segment each, iterable (an array, a generator)')
+  }
   const kept: Row[] = []
   let seen = 0
   const score = async (index: number): Promise<StreamScore> => {
@@ -61,6 +64,11 @@ interface Row {
   shape: [crops: number, size: number]
 }
 
+function isIterable(value: unknown): boolean {
+  if (typeof value !== 'object' || value === null) return false
+  return Symbol.asyncIterator in value || Symbol.iterator in value
+}
+
 function rowOf(segment: TensorData, what: string): Row {
   const { data, shape } = segment ?? {}
   const sizes = Array.isArray(shape) && shape.length === 1 ? [1, ...shape] : shape
@@ -71,7 +79,12 @@ function rowOf(segment: TensorData, what: string): Row {
   if (data.length !== crops * size) {
     throw new TorchvidError('ERR_SHAPE', `${what}: ${data.length} numbers are not of shape ${describe(shape)}.`)
   }
-  return { data: Float32Array.from(data as ArrayLike<number>), shape: [crops, size] }
+  if (data.length === 0) throw new TorchvidError('ERR_SHAPE', `${what}: shape ${describe(shape)} has nothing in it.`)
+  const row = Float32Array.from(data as ArrayLike<number>, Number)
+  // In the window it would spoil the scores of all segments for as long as it stays there.
+  const odd = row.findIndex((value) => !Number.isFinite(value))
+  if (odd >= 0) throw invalidArgument(`${what}, number ${odd}`, data[odd], 'a finite number')
+  return { data: row, shape: [crops, size] }
 }
 
 /** Rows one after another: (T, crops, F). */

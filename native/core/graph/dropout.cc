@@ -10,9 +10,9 @@ namespace torchvid {
 
 namespace {
 
-/// Numbers that one 64-bit hash decides, 16 bits each.
-constexpr int64_t kAtOnce = 4;
-constexpr double kSteps = 65536;
+/// Numbers that one 64-bit hash decides, 32 bits each.
+constexpr int64_t kAtOnce = 2;
+constexpr double kSteps = 4294967296;
 
 /// splitmix64: the index-th number of a stream.
 uint64_t Hash(uint64_t seed, uint64_t index) {
@@ -28,14 +28,15 @@ uint64_t Draw(const at::Generator& generator) {
   return cpu->random64();
 }
 
-void Fill(float* mask, int64_t count, uint64_t seed, uint32_t threshold) {
-  const auto scale = static_cast<float>(kSteps / threshold);
+void Fill(float* mask, int64_t count, uint64_t seed, double keep) {
+  const auto threshold = static_cast<uint64_t>(std::round(keep * kSteps));
+  const auto scale = static_cast<float>(1 / keep);
   at::parallel_for(0, (count + kAtOnce - 1) / kAtOnce, 4096, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
       auto bits = Hash(seed, static_cast<uint64_t>(i));
       const auto last = std::min(count, (i + 1) * kAtOnce);
-      for (int64_t j = i * kAtOnce; j < last; ++j, bits >>= 16)
-        mask[j] = (bits & 0xffff) < threshold ? scale : 0.0F;
+      for (int64_t j = i * kAtOnce; j < last; ++j, bits >>= 32)
+        mask[j] = (bits & 0xffffffff) < threshold ? scale : 0.0F;
     }
   });
 }
@@ -46,8 +47,7 @@ at::Tensor DropoutMask(const at::Tensor& x, double keep, const at::Generator& ge
   auto mask = at::empty_like(x);
   if (!x.is_cpu() || x.scalar_type() != at::kFloat || !mask.is_non_overlapping_and_dense())
     return mask.bernoulli_(keep, generator).div_(keep);
-  const auto threshold = static_cast<uint32_t>(std::clamp(std::round(keep * kSteps), 1.0, kSteps));
-  Fill(mask.mutable_data_ptr<float>(), mask.numel(), Draw(generator), threshold);
+  Fill(mask.mutable_data_ptr<float>(), mask.numel(), Draw(generator), keep);
   return mask;
 }
 

@@ -1,8 +1,9 @@
+#include "core/train/anomaly_losses.h"
+
 #include <algorithm>
 
 #include "core/error.h"
 #include "core/graph/dropout.h"
-#include "core/train/anomaly_losses.h"
 
 namespace torchvid {
 
