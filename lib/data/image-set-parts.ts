@@ -2,6 +2,7 @@ import { setImmediate as turn } from 'node:timers/promises'
 import { checkInteger, checkNumber, invalidArgument, TorchvidError } from '../errors.ts'
 import { checkImageSet, type ImageSet, subset } from './image-set.ts'
 import { allocate } from './memory.ts'
+import { randomFrom, shuffled } from './random.ts'
 
 /** Settings of `split`. */
 export interface SplitOptions {
@@ -114,28 +115,6 @@ function draw(labels: ArrayLike<number>, total: number, count: number, seed: num
     drawn += wanted
   }
   return isTest
-}
-
-/** In random order (Fisher and Yates), in place. */
-function shuffled<T>(items: T[], random: () => number): T[] {
-  for (let i = items.length - 1; i > 0; i--) {
-    const j = Math.floor(random() * (i + 1))
-    const item = items[i]!
-    items[i] = items[j]!
-    items[j] = item
-  }
-  return items
-}
-
-/** Numbers in [0, 1), the same for the same seed: SplitMix32 (a Weyl sequence through MurmurHash3's finaliser). */
-function randomFrom(seed: number): () => number {
-  let state = (seed ^ Math.floor(seed / 2 ** 32)) >>> 0
-  return () => {
-    state = (state + 0x9e3779b9) >>> 0
-    let x = Math.imul(state ^ (state >>> 16), 0x85ebca6b)
-    x = Math.imul(x ^ (x >>> 13), 0xc2b2ae35)
-    return ((x ^ (x >>> 16)) >>> 0) / 2 ** 32
-  }
 }
 
 async function gather(set: ImageSet, places: Uint32Array): Promise<ImageSet> {

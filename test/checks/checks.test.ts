@@ -5,7 +5,9 @@ import { shared, sharedNote } from '../helpers/expect.ts'
 
 const run = (name: string) => runProgram(process.execPath, [join(shared!, 'checks', `${name}.mjs`)])
 
-test.skipIf(shared === undefined).each(['osvos', 'davis-metrics', 'bad-input', 'slim'])(
+test
+  .skipIf(shared === undefined)
+  .each(['osvos', 'davis-metrics', 'bad-input', 'slim', 'features', 'rtfm', 'mil-ranking'])(
   `the check %s holds${sharedNote}`,
   async (name) => {
     const { output, ...ending } = await run(name)
