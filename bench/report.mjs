@@ -1,3 +1,4 @@
+import { featuresTable, rtfmTables } from './rtfm-report.mjs'
 import { slimTables } from './slim-report.mjs'
 import { showSpread, table } from './stats.mjs'
 
@@ -13,6 +14,8 @@ export function report(results) {
   if (measured.length > 0)
     parts.push(osvosTable(results, measured), ...measured.map((name) => osvosNotes(results, name)))
   if (results.slim) parts.push(...slimTables(results.slim))
+  if (results.rtfm) parts.push(...rtfmTables(results.rtfm))
+  if (results.features) parts.push(featuresTable(results.features))
   const small = smallTable(results)
   if (small) parts.push(small)
   return `\n${parts.join('\n\n')}\n`

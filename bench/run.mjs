@@ -1,14 +1,16 @@
 // The benchmark: torchvid beside the same algorithm in Python on the same LibTorch. See docs/benchmarks.md.
 //
-//   node bench/run.mjs [--quick] [--only vgg16,mobilenet,startup,engine,slim] [--json FILE] [--python PATH] [--threads N]
+//   node bench/run.mjs [--quick] [--only vgg16,mobilenet,startup,engine,slim,rtfm,features] [--json FILE] [--python PATH] [--threads N]
 import fs from 'node:fs'
 import os from 'node:os'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import { compareEngine, compareStartup } from './engine.mjs'
+import { compareFeatures } from './features.mjs'
 import { compareOsvos } from './osvos.mjs'
 import { report } from './report.mjs'
+import { compareRtfm } from './rtfm.mjs'
 import { findPython } from './side.mjs'
 import { compareSlim } from './slim.mjs'
 
@@ -21,6 +23,8 @@ const parts = {
   startup: compareStartup,
   engine: compareEngine,
   slim: compareSlim,
+  rtfm: compareRtfm,
+  features: compareFeatures,
 }
 
 const values = readArguments()
@@ -79,7 +83,7 @@ function readArguments() {
 function usage(problem) {
   console.error(problem)
   console.error(
-    'node bench/run.mjs [--quick] [--only vgg16,mobilenet,startup,engine,slim] [--json FILE] [--python PATH] [--threads N]',
+    'node bench/run.mjs [--quick] [--only vgg16,mobilenet,startup,engine,slim,rtfm,features] [--json FILE] [--python PATH] [--threads N]',
   )
   process.exit(2)
 }

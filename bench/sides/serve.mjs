@@ -22,7 +22,7 @@ export async function serve(ready, units) {
 }
 
 /** Bytes. On Linux without what the process inherited from the one that started it. */
-function peakMemory() {
+export function peakMemory() {
   try {
     return Number(/VmHWM:\s+(\d+)/.exec(fs.readFileSync('/proc/self/status', 'utf8'))[1]) * 1024
   } catch {
