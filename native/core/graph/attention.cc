@@ -1,6 +1,7 @@
 #include "core/graph/attention.h"
 
 #include "core/error.h"
+#include "core/graph/time_convolution.h"
 
 namespace torchvid {
 
@@ -45,6 +46,13 @@ at::Tensor SoftmaxAttention(const at::Tensor& query, const at::Tensor& key, cons
 at::Tensor MeanAttention(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value,
                          const Sizes& sizes) {
   const auto keys = static_cast<double>(sizes.keys);
+  if (LiesByTime(query)) {  // and so shall the result
+    const auto q = query.transpose(1, 2);
+    const auto v = value.transpose(1, 2);
+    const auto y = sizes.WeightsFirst() <= sizes.ContextFirst() ? at::bmm(at::bmm(q, key) / keys, v)
+                                                                : at::bmm(q, at::bmm(key, v) / keys);
+    return y.transpose(1, 2);
+  }
   if (sizes.WeightsFirst() <= sizes.ContextFirst())
     return at::bmm(value, at::bmm(key.transpose(1, 2), query) / keys);
   return at::bmm(at::bmm(value, key.transpose(1, 2)) / keys, query);

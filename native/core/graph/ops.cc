@@ -1,12 +1,17 @@
 #include "core/graph/ops.h"
 
+#include <ATen/autocast_mode.h>
 #include <c10/core/GradMode.h>
+
+#include <algorithm>
 
 #include "core/error.h"
 #include "core/graph/attention.h"
 #include "core/graph/convolution.h"
+#include "core/graph/dropout.h"
 #include "core/graph/pooling.h"
 #include "core/graph/shape_ops.h"
+#include "core/graph/time_convolution.h"
 
 namespace torchvid {
 
@@ -42,6 +47,12 @@ std::vector<ParameterSpec> ConvParameters(Attributes& a) {
   return WeightAndBias(shape, out, a.Flag("bias", true));
 }
 
+/// Whether a convolution over time is one that ConvolveByTime does.
+bool RunsByTime(const Convolution& convolution, const at::Tensor& x) {
+  return convolution.stride == std::vector<int64_t>{1} && convolution.groups == 1 && x.is_cpu() &&
+         x.scalar_type() == at::kFloat && !at::autocast::is_autocast_enabled(at::kCPU) && LiesByTime(x);
+}
+
 Kernel BindConv(Attributes& a) {
   const auto settings = ReadConvolution(a);
   const auto& convolution = settings.convolution;
@@ -53,6 +64,9 @@ Kernel BindConv(Attributes& a) {
     };
   }
   return [=](const TensorList& inputs, const TensorList& weights, const RunContext&) {
+    if (RunsByTime(convolution, inputs[0]))
+      return ConvolveByTime(inputs[0], weights[0], BiasOf(weights), convolution.padding[0],
+                            convolution.dilation[0]);
     return convolution(inputs[0], weights, convolution.padding);
   };
 }
@@ -135,7 +149,15 @@ Kernel BindBatchNorm(Attributes& a) {
       c10::NoGradGuard no_grad;
       w[4].add_(1);
     }
-    return at::batch_norm(inputs[0], w[0], w[1], w[2], w[3], batch_statistics, momentum, epsilon, true);
+    // Of maps over time LibTorch knows one layout only; as pictures of height 1 they may lie channels last.
+    const bool by_time = LiesByTime(inputs[0]);
+    const auto x = by_time ? inputs[0].unsqueeze(2) : inputs[0];
+    auto y = at::batch_norm(x, w[0], w[1], w[2], w[3], batch_statistics, momentum, epsilon, true);
+    if (!by_time) return y;
+    y = y.squeeze(2);
+    // From a concatenation comes a part of rows, for which LibTorch's backward pass has slow loops alone.
+    if (y.requires_grad()) y.register_hook([](const at::Tensor& gradient) { return ByTime(gradient); });
+    return y;
   };
 }
 
@@ -174,7 +196,7 @@ Kernel BindDropout(Attributes& a) {
   return [=](const TensorList& inputs, const TensorList&, const RunContext& context) {
     const auto& x = inputs[0];
     if (!context.training || probability == 0 || x.is_meta()) return x;
-    return x * at::empty_like(x).bernoulli_(1 - probability, context.generator).div_(1 - probability);
+    return x * DropoutMask(x, 1 - probability, context.generator.value());
   };
 }
 
@@ -261,7 +283,11 @@ Kernel BindSubsample(Attributes& a) {
 Kernel BindConcat(Attributes& a) {
   const auto dimension = a.Integer("dimension", 1);
   return [=](const TensorList& inputs, const TensorList&, const RunContext&) {
-    return at::cat(inputs, dimension);
+    if (dimension != 1 || !std::all_of(inputs.begin(), inputs.end(), LiesByTime))
+      return at::cat(inputs, dimension);
+    TensorList rows;
+    for (const auto& x : inputs) rows.push_back(x.permute({0, 2, 1}));
+    return at::cat(rows, 2).permute({0, 2, 1});
   };
 }
 
