@@ -1,7 +1,7 @@
 import { losses, type RtfmFitOptions, type TensorData } from 'torchvid'
 import { describe, expect, test } from 'vitest'
 import { relative } from '../helpers/tensors.ts'
-import { type Features, traced, video, videos, withDetector } from './helpers.ts'
+import { type Features, traced, videos, withDetector } from './helpers.ts'
 
 /** Which videos made up each step: numbers of normal and of abnormal ones. */
 interface Step {
@@ -124,15 +124,17 @@ describe("RTFM's step is the loss of the network in training on a batch", () => 
     return { data: data.slice(from * row, (from + count) * row), shape: [count, ...shape.slice(1)] }
   }
 
-  test.each(['reference', 'paper'] as const)(
-    '%s: as many of one kind as of the other, normal first',
-    async (objective) => {
+  test.each([
+    ['reference', 2, 5],
+    ['reference', 5, 2],
+    ['paper', 2, 5],
+    ['paper', 5, 2],
+  ] as const)(
+    '%s, of %i normal and %i abnormal videos: two of each, normal first',
+    async (objective, normal, abnormal) => {
       await withDetector({ objective, dropout: 0, seed: 2 }, async (rtfm) => {
-        const made = {
-          normal: [1, 2].map((i) => video(i, { segments: 32 })),
-          abnormal: videos(1, 5, { segments: 32 }).abnormal,
-        }
-        const batch = batchOf([...made.normal, ...made.abnormal.slice(0, 2)])
+        const made = videos(normal, abnormal, { segments: 32 })
+        const batch = batchOf([...made.normal.slice(0, 2), ...made.abnormal.slice(0, 2)])
         const out = await rtfm.network.forward({ features: batch }, { training: true })
         const part = (from: number) => ({
           scores: slice(out.scores!, from, 2),

@@ -99,6 +99,11 @@ class Follower {
   /// Without fold everything must be exact, and zero padding makes a constant differ at the borders.
   bool Blurred(const Node& node, const Moment& in) const { return !fold_ && in.mean != 0 && PadsZeros(node); }
 
+  /// Of padded maxima those with SAME padding see zeros, which are above a negative constant.
+  static bool TakesZeros(const Node& node, const Moment& in) {
+    return node.op == "maxPool" && in.mean < 0 && AttributeReader(node).IsText("padding");
+  }
+
   std::vector<Moment> DepthwiseOutput(const Node& node, const std::vector<Moment>& x) const {
     const auto& weight = weights_.at(node.name + ".weight");
     const auto sums = Doubles(KernelSums(weight));
@@ -126,7 +131,7 @@ class Follower {
         out.push_back(Relu6(moment));
       else if (node.op == "sigmoid")
         out.push_back({1 / (1 + std::exp(-moment.mean)), 0, moment.known});
-      else if (node.op == "averagePool" || node.op == "globalAveragePool")
+      else if (node.op == "averagePool" || node.op == "globalAveragePool" || TakesZeros(node, moment))
         out.push_back({moment.mean, moment.deviation, moment.known && !Blurred(node, moment)});
       else
         out.push_back(moment);
