@@ -36,6 +36,7 @@ export async function evaluateFromCommandLine(flags: RtfmEvaluateFlags, signal: 
     model = await RTFM.open(flags.model, { device: flags.device })
     const run = model.evaluate(videos, flags.groundTruth, { framesPerSegment: flags.framesPerSegment, signal })
     const evaluation = await followed(job, run)
+    for (const warning of evaluation.warnings) job.progress.message(`Warning: ${warning}`)
     await finish(job, model, evaluation)
   } finally {
     job.progress.stop()
@@ -80,7 +81,7 @@ async function finish({ flags, emit }: Job, { settings }: RTFM, evaluation: Rtfm
   }
   emit({
     event: 'done',
-    ...{ ...figures, frames, abnormalFrames },
+    ...{ ...figures, frames, abnormalFrames, warnings: evaluation.warnings },
     videos: videos.map(summaryOfVideo),
     peakMemory: process.resourceUsage().maxRSS * 1024,
     report: flags.report ?? null,
