@@ -43,7 +43,10 @@ describe('score', () => {
     const detector = await RTFM.open(model)
     const { scores } = await detector.score(join(set.test, 'seen0.npy'))
     detector.dispose()
-    expect(found.segments.map(({ score }: { score: number }) => score)).toEqual([...scores])
+    // The program runs on another number of threads, which adds up in another order.
+    expect(found.segments.map(({ score }: { score: number }) => score)).toEqual(
+      [...scores].map((score) => expect.closeTo(score, 5)),
+    )
     // A normal video has no frames of both kinds to tell apart.
     expect(result.json('seen1.json').figures).toBe(null)
     const events = eventsOf(result)
