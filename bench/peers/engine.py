@@ -5,7 +5,8 @@ import time
 
 import numpy as np
 import torch
-from osvos import answer, class_balanced_loss, formula
+from common import answer, formula
+from osvos import class_balanced_loss
 from torch import nn
 
 point = nn.Conv2d(1, 1, 1)

@@ -11,13 +11,11 @@ float32, every batch-norm a layer of its own, padding as a separate operation wh
 import argparse
 import json
 import pathlib
-import sys
 import time
 
 import numpy as np
 import torch
-from osvos import answer, formula, read_safetensors, serve_or_check
-from slim import fill_by_formula
+from common import fill_by_formula, formula, read_safetensors, serve_or_check, serve_units
 from torch import nn
 from torch.nn import functional as F
 
@@ -302,18 +300,7 @@ def serve(options):
         return {'seconds': time.perf_counter() - begin, 'value': float(np.abs(features).mean())}
 
     units = {'clips': clips}
-    answer(
-        unit='ready', torch=torch.__version__, threads=torch.get_num_threads(),
-        parameters=sum(p.numel() for p in net.parameters()),
-    )
-    for line in sys.stdin:
-        unit, *words = line.split()
-        if unit == 'quit':
-            break
-        if unit not in units:
-            answer(error=f'unknown unit {unit!r}: {", ".join(units)} or quit')
-            continue
-        answer(unit=unit, **units[unit](*words))
+    serve_units(units, parameters=sum(p.numel() for p in net.parameters()))
 
 
 def main():

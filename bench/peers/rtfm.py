@@ -16,13 +16,11 @@ import argparse
 import json
 import os
 import pathlib
-import sys
 import time
 
 import numpy as np
 import torch
-from osvos import answer, formula, read_safetensors, serve_or_check
-from slim import fill_by_formula
+from common import fill_by_formula, formula, read_safetensors, serve_or_check, serve_units
 from torch import nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
@@ -393,23 +391,7 @@ def serve(options):
 
     resident_loaders, warm_loaders, cold_loaders = loaders(), loaders(), loaders(cold=True)
     units = {'resident': resident, 'loop': loop, 'cold': lambda steps, dropout: loop(steps, dropout, cold_loaders)}
-    answer(
-        unit='ready', torch=torch.__version__, threads=torch.get_num_threads(),
-        parameters=sum(p.numel() for p in net.parameters()),
-    )
-    for line in sys.stdin:
-        unit, *words = line.split()
-        if unit == 'quit':
-            break
-        if unit not in units:
-            answer(error=f'unknown unit {unit!r}: {", ".join(units)} or quit')
-            continue
-        try:
-            result = units[unit](*words)
-        except Exception as error:
-            answer(error=f'{type(error).__name__}: {error}')
-            continue
-        answer(unit=unit, **result)
+    serve_units(units, parameters=sum(p.numel() for p in net.parameters()))
 
 
 def time_steps(trainer, steps, batch_of):

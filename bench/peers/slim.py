@@ -13,14 +13,11 @@ tensor, without augmentation, so that a step is nothing but a slice and the arit
 
 import argparse
 import json
-import math
 import pathlib
-import sys
-import time
 
 import numpy as np
 import torch
-from osvos import answer, formula, read_safetensors, serve_or_check
+from common import fill_by_formula, formula, read_safetensors, serve_or_check, serve_units
 from torch import nn
 from torch.nn import functional as F
 
@@ -172,20 +169,6 @@ def formula_images(count, name, seed):
 # ---------------------------------------------------------------------------------------------- program
 
 
-@torch.no_grad()
-def fill_by_formula(net, seed):
-    tensors = net.state_dict()
-    norm_ranges = {'weight': (0.05, 1), 'bias': (-0.2, 0.2), 'running_mean': (-0.2, 0.2), 'running_var': (0.5, 1.5)}
-    for name, tensor in tensors.items():
-        layer, kind = name.rsplit('.', 1)
-        if kind in ('indexes', 'num_batches_tracked'):
-            continue
-        reach = 0.05 if kind == 'bias' else math.sqrt(6 / max(tensor[0].numel(), 1))
-        low, high = norm_ranges[kind] if f'{layer}.running_mean' in tensors else (-reach, reach)
-        values = (low + (high - low) * formula(name, tensor.numel(), seed)).astype(np.float32)
-        tensor.copy_(torch.from_numpy(values).view(tensor.shape))
-
-
 def check_golden(path, check):
     golden = json.loads(path.read_text())
     arch, depth, settings = golden['arch'], golden['depth'], golden['sparse_train']
@@ -230,21 +213,7 @@ def serve(options):
         return {'value': float(np.abs(logits).mean())}
 
     units = {'train': train, 'open': open_network, 'infer': infer}
-    answer(unit='ready', torch=torch.__version__, threads=torch.get_num_threads())
-    for line in sys.stdin:
-        unit, *words = line.split()
-        if unit == 'quit':
-            break
-        if unit not in units:
-            answer(error=f'unknown unit {unit!r}: {", ".join(units)} or quit')
-            continue
-        begin = time.perf_counter()
-        try:
-            result = units[unit](*words)
-        except Exception as error:
-            answer(error=f'{type(error).__name__}: {error}')
-            continue
-        answer(unit=unit, seconds=time.perf_counter() - begin, **result)
+    serve_units(units)
 
 
 def main():

@@ -36,7 +36,7 @@ export async function seconds(work) {
   return (performance.now() - begin) / 1000
 }
 
-/** `count` bytes that depend on nothing but the name and the seed; `formula` of peers/osvos.py, times 256. */
+/** `count` bytes that depend on nothing but the name and the seed; `formula` of peers/common.py, times 256. */
 export function formulaBytes(name, count, seed) {
   let h = 0x811c9dc5
   for (const byte of Buffer.from(name)) h = Math.imul(h ^ byte, 0x01000193)

@@ -6,7 +6,7 @@ import { checkFiles, checkpointOf, ProgressTracker, resumeOf, runTraining, train
 import { invalidArgument } from '../errors.ts'
 import { type NativeNetwork, type NativeTraining, type NativeVideo, native } from '../native.ts'
 import { Network } from '../network.ts'
-import { describeFeatures, trainingLabels } from './norms.ts'
+import { describeAll, trainingLabels } from './norms.ts'
 import { type RtfmFitOptions, type RtfmProgress, recipeOf } from './recipe.ts'
 import { checkSize, type Scorer } from './score.ts'
 import { type Split, splitVideos } from './validation.ts'
@@ -43,7 +43,7 @@ export async function fitDetector(
   const basics = trainingBasics(options)
   checkOutputs(options)
   const all = await openKinds(scorer, videos)
-  const described = await Promise.all([...all.normal, ...all.abnormal].map(describeFeatures))
+  const described = await describeAll([...all.normal, ...all.abnormal])
   const warnings = settingsWarnings(described)
   for (const warning of warnings) (options.onWarning ?? emitWarning)(warning)
   const labels = trainingLabels(network.graph, described)

@@ -5,8 +5,15 @@ import type { Graph } from '../graph/types.ts'
 /** Rows from the middle of a video that stand for all of it. */
 const SAMPLE = 8
 
-/** What is known of a video's features: their settings, and their mean L2 norm, which is measured where nothing tells it. */
-export async function describeFeatures(reader: FeatureReader): Promise<DescribedFeatures> {
+/** What is known of each video's features. One after the other: rows of thousands at once would be gigabytes. */
+export async function describeAll(readers: FeatureReader[]): Promise<DescribedFeatures[]> {
+  const described: DescribedFeatures[] = []
+  for (const reader of readers) described.push(await describeFeatures(reader))
+  return described
+}
+
+/** A video's settings or, where nothing tells them, its features' mean L2 norm, measured. */
+async function describeFeatures(reader: FeatureReader): Promise<DescribedFeatures> {
   const { name, settings } = reader
   return settings === undefined ? { name, meanNorm: await meanNorm(reader) } : { name, settings }
 }
@@ -46,13 +53,11 @@ function summaryOf(described: DescribedFeatures[]): DescribedFeatures {
   return { name, ...(settings && { settings: { ...settings, meanNorm: mean } }), meanNorm: mean }
 }
 
-/** What speaks against scoring videos together, or by a detector that was trained on other features. */
+/** What is odd about features that are used together, and with those that a detector was trained on. */
 export async function mismatches(
   readers: FeatureReader[],
   trainedOn: DescribedFeatures | undefined,
 ): Promise<string[]> {
-  const described: DescribedFeatures[] = trainedOn === undefined ? [] : [trainedOn]
-  if (readers.length + described.length < 2) return []
-  for (const reader of readers) described.push(await describeFeatures(reader))
-  return settingsWarnings(described)
+  if (trainedOn !== undefined) return settingsWarnings([trainedOn, ...(await describeAll(readers))])
+  return readers.length < 2 ? [] : settingsWarnings(await describeAll(readers))
 }
