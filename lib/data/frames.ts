@@ -4,6 +4,7 @@ import { glob, isDynamicPattern } from 'tinyglobby'
 import { describe, invalidArgument, TorchvidError } from '../errors.ts'
 import type { FrameSource, ImageInput, RawImage } from '../types.ts'
 import { readImage } from './image.ts'
+import { isIterable } from './iterable.ts'
 import { prefetch } from './prefetch.ts'
 import { readVideo, videoInfo } from './video.ts'
 
@@ -51,7 +52,7 @@ export async function openFrames(source: FrameSource, options: { signal?: AbortS
   signal?.throwIfAborted()
   if (typeof source === 'string') return await openPath(source, signal)
   // A Buffer is iterable too, over its bytes: a slip, not a source.
-  if (!isIterable(source) || ArrayBuffer.isView(source)) {
+  if (!isIterable<ImageInput>(source) || ArrayBuffer.isView(source)) {
     throw invalidArgument('frames', source, 'a video file, a folder, a glob, or images in an array or (async) iterable')
   }
   return {
@@ -61,10 +62,6 @@ export async function openFrames(source: FrameSource, options: { signal?: AbortS
 }
 
 type Images = Iterable<ImageInput> | AsyncIterable<ImageInput>
-
-function isIterable(source: unknown): source is Images {
-  return typeof source === 'object' && source !== null && (Symbol.asyncIterator in source || Symbol.iterator in source)
-}
 
 function iterate(source: Images): Iterator<ImageInput> | AsyncIterator<ImageInput> {
   return Symbol.asyncIterator in source ? source[Symbol.asyncIterator]() : source[Symbol.iterator]()

@@ -92,11 +92,14 @@ export function areaUnderCurve(x: ArrayLike<number>, y: ArrayLike<number>): numb
 
 function numbers(name: string, values: ArrayLike<number>): TensorData {
   if (!isList(values)) throw invalidArgument(name, values, 'an array of numbers')
-  return { data: Float64Array.from(values, Number), shape: [values.length] }
+  // The addon copies what it is given: millions of frames are not copied here as well.
+  const isFloat = values instanceof Float32Array || values instanceof Float64Array
+  return { data: isFloat ? values : Float64Array.from(values, Number), shape: [values.length] }
 }
 
 function marks(labels: ArrayLike<number>): TensorData {
   if (!isList(labels)) throw invalidArgument('labels', labels, 'an array of numbers, 0 or not')
+  if (labels instanceof Uint8Array) return { data: labels, shape: [labels.length] }
   // By value: files of 64-bit labels give bigints, and masks booleans.
   const data = Uint8Array.from(labels, (label, i) => {
     const value = Number(label)

@@ -1,3 +1,4 @@
+import { isIterable } from '../data/iterable.ts'
 import { checkInteger, describe, invalidArgument, TorchvidError } from '../errors.ts'
 import type { TensorData } from '../types.ts'
 import { asBatch, checkSize, normalised, type Scorer } from './score.ts'
@@ -62,11 +63,6 @@ export async function* scoreStream(
 interface Row {
   data: Float32Array
   shape: [crops: number, size: number]
-}
-
-function isIterable(value: unknown): boolean {
-  if (typeof value !== 'object' || value === null) return false
-  return Symbol.asyncIterator in value || Symbol.iterator in value
 }
 
 function rowOf(segment: TensorData, what: string): Row {

@@ -7,6 +7,7 @@ import { Network } from '../../lib/network.ts'
 import { i3d, i3dResnet50 } from '../../lib/networks/index.ts'
 import { shared, sharedNote } from '../helpers/expect.ts'
 import { formulaWeights, uniform01 } from '../helpers/formula.ts'
+import { oneStep } from '../helpers/one-step.ts'
 import { norm } from '../slim/training.ts'
 
 const [channels, frames, size] = [3, 16, 64]
@@ -26,22 +27,10 @@ function onPictures(clips: builders.Graph): builders.Graph {
   return { ...clips, inputs, nodes: [...nodes, ...clips.nodes] }
 }
 
-/** One step so large that the movement is the gradient. */
-function oneStep(bytes: Uint8Array, labels: number[], mean: number, std: number): NativeTraining {
+function stepOn(bytes: Uint8Array, labels: number[], mean: number, std: number): NativeTraining {
   const perChannel = (value: number) => new Array<number>(channels * frames).fill(value)
   return {
-    passes: 1,
-    accumulate: 1,
-    schedule: { kind: 'constant' },
-    bfloat16: false,
-    seed: 0,
-    device: 'cpu',
-    optimizer: {
-      kind: 'sgd',
-      momentum: 0,
-      nesterov: false,
-      groups: [{ pattern: '*', learningRate: 1, weightDecay: 0 }],
-    },
+    ...oneStep,
     source: {
       kind: 'images',
       images: { data: bytes, shape: [labels.length, channels * frames, size, size] },
@@ -71,7 +60,7 @@ test.skipIf(shared === undefined).each([
   const count = labels.length * channels * frames * size * size
   const bytes = Uint8Array.from(uniform01('clip', count, seed), (u) => Math.floor(u * 256))
   const losses: number[] = []
-  const step = oneStep(bytes, labels, mean, std)
+  const step = stepOn(bytes, labels, mean, std)
   const stepped = await native().train(network.handle, step, (records) => losses.push(...records.map((r) => r.loss)))
     .promise
   expect(Math.abs(losses[0]! / train.loss - 1)).toBeLessThan(tolerance.loss)

@@ -6,6 +6,7 @@ import { Network } from '../../lib/network.ts'
 import { osvos } from '../../lib/networks/index.ts'
 import { shared, sharedNote } from '../helpers/expect.ts'
 import { formulaImage, formulaWeights } from '../helpers/formula.ts'
+import { oneStep } from '../helpers/one-step.ts'
 
 /**
  * The parent's loss is no option of `fit`, so this goes through the trainer itself: one pass with all five outputs, at
@@ -24,18 +25,7 @@ test.skipIf(shared === undefined).each(['forward_64x96', 'forward_75x101'])(
     const object = (x: number, y: number) =>
       y >= mask.rows[0] && y < mask.rows[1] && x >= mask.cols[0] && x < mask.cols[1]
     const training: NativeTraining = {
-      passes: 1,
-      accumulate: 1,
-      schedule: { kind: 'constant' },
-      bfloat16: false,
-      seed: 0,
-      device: 'cpu',
-      optimizer: {
-        kind: 'sgd',
-        momentum: 0,
-        nesterov: false,
-        groups: [{ pattern: '*', learningRate: 1, weightDecay: 0 }],
-      },
+      ...oneStep,
       source: {
         kind: 'oneShot',
         image: {
