@@ -3,6 +3,7 @@ import { Command, CommanderError } from 'commander'
 import { TorchvidError } from '../errors.ts'
 import { packageVersion } from '../libtorch/package.ts'
 import { doctorCommand } from './doctor.ts'
+import { evaluateCommand } from './evaluate.ts'
 import { inspectCommand } from './inspect.ts'
 import { INTERRUPTED, Interrupted } from './interrupt.ts'
 import { rtfmCommand } from './rtfm.ts'
@@ -17,7 +18,15 @@ async function main(): Promise<void> {
     .version(packageVersion())
     .exitOverride()
     .configureOutput({ outputError: (text, write) => write(text.replace(/^error: /, 'ERR_INVALID_ARGUMENT: ')) })
-  for (const make of [segmentCommand, slimCommand, rtfmCommand, inspectCommand, setupCommand, doctorCommand]) {
+  for (const make of [
+    segmentCommand,
+    evaluateCommand,
+    slimCommand,
+    rtfmCommand,
+    inspectCommand,
+    setupCommand,
+    doctorCommand,
+  ]) {
     const command = make().copyInheritedSettings(program)
     program.addCommand(command)
     for (const below of command.commands) below.copyInheritedSettings(command)

@@ -4,6 +4,7 @@ export {
   cifar10,
   cifar100,
 } from './cifar.ts'
+export { type DavisOptions, type DavisSequence, davis } from './davis.ts'
 export { type FeatureDataset, type FeatureListOptions, type FeatureVideo, featureList } from './feature-lists.ts'
 export { frameLabels, type GroundTruth, type LabelledVideo } from './ground-truth.ts'
 export { type ImageFolderOptions, imageFolder } from './image-folder.ts'

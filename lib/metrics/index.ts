@@ -2,6 +2,14 @@ import { invalidArgument, TorchvidError } from '../errors.ts'
 import { native } from '../native.ts'
 import type { TensorData } from '../types.ts'
 
+export {
+  type DavisObject,
+  type DavisScores,
+  type DavisStatistics,
+  type DavisTable,
+  davisTable,
+} from './davis-table.ts'
+
 /** A mask of one object: non-zero inside it. Row-major, one byte a pixel. */
 export interface BinaryMask {
   data: Uint8Array
