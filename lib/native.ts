@@ -1,5 +1,5 @@
 import type { ErrorCode } from './errors.ts'
-import type { GraphNode } from './graph/types.ts'
+import type { Graph, GraphNode } from './graph/types.ts'
 import type { RawImage, TensorData } from './types.ts'
 
 export { libtorchInUse, native } from './native-addon.ts'
@@ -14,7 +14,8 @@ export interface Native {
     network: NativeNetwork,
     settings: NativeTraining,
     onRecords: (records: NativeRecord[]) => void,
-  ): NativeJob<NativeNetwork>
+    onWanted?: (pass: number) => void,
+  ): NativeTrainingJob
   evaluate(network: NativeNetwork, source: NativeImages, output: string): NativeJob<NativeEvaluation>
   prune(network: NativeNetwork, settings: NativePruning): Promise<NativePruned>
   segment(
@@ -23,6 +24,12 @@ export interface Native {
     frame: RawImage,
     options: { pixels: NativePixels; output: string; threshold: number; maxSize: number },
   ): Promise<{ mask: Uint8Array; probability: Float32Array }>
+  propagate(
+    encoder: NativeNetwork,
+    decoder: NativeNetwork,
+    first: { image: RawImage; mask: NativeMask; ids: number[] },
+    options: NativePropagationOptions,
+  ): Promise<NativePropagation>
   readTensor(path: string, tensor: NativeTensorRow): Promise<TensorData>
   classBalancedCrossEntropy(
     logits: TensorData,
@@ -63,6 +70,7 @@ export const nativeFunctions: readonly (keyof Native)[] = [
   'evaluate',
   'prune',
   'segment',
+  'propagate',
   'readTensor',
   'classBalancedCrossEntropy',
   'milRanking',
@@ -156,6 +164,23 @@ export interface NativePruned {
   warnings: string[]
 }
 
+/** How objects are followed through a video. */
+export interface NativePropagationOptions {
+  pixels: NativePixels
+  /** Frames are scaled down to this shorter side, and to `maxSize` at most on the longer one (0: any). */
+  side: number
+  maxSize: number
+  threshold: number
+  /** Each frame is looked at in a mirror too. */
+  flip: boolean
+}
+
+/** A video under way: its frames, from the one after the first, in order. */
+export interface NativePropagation {
+  next(frame: RawImage): Promise<{ mask: Uint8Array; probability: Float32Array }>
+  close(): void
+}
+
 /** Element types of tensors in files, as safetensors names them. */
 export type FileDtype = 'F64' | 'F32' | 'F16' | 'BF16' | 'I64' | 'I32' | 'I16' | 'I8' | 'U8' | 'BOOL'
 
@@ -200,34 +225,54 @@ export interface NativeMask {
 /** One training, in the trainer's terms. */
 export interface NativeTraining {
   passes: number
+  /**
+   * The run stops after this many passes, with the network as it is then; schedules still span `passes`. A checkpoint is
+   * written there too, from which the run goes on as if it had not stopped.
+   */
+  until?: number
   accumulate: number
   schedule: NativeSchedule
   bfloat16: boolean
   seed: number
   device: string
   optimizer: {
-    kind: 'sgd' | 'adam' | 'adagrad'
+    kind: 'sgd' | 'adam' | 'adamw' | 'adagrad'
     momentum: number
     nesterov: boolean
+    /** Largest L2 norm of all gradients together; larger ones are scaled down to it. Default: no limit. */
+    clip?: number
     groups: { pattern: string; learningRate: number; weightDecay: number }[]
   }
-  source: NativeOneShot | NativeImages | NativeBags
+  source: NativeOneShot | NativeImages | NativeBags | NativeFeed
   objective: NativeObjective
   /** Adds `strength * sign(value)` to the gradients of these parameters. */
   sparsity?: { parameters: string[]; strength: number }
   /** Channels (rows of dimension 0) of parameters that are set to 0 and stay so: those whose `keep` is 0. */
   held?: { name: string; keep: TensorData }[]
   validation?: NativeValidation
-  /** `best`: where the best state goes whenever it is bettered. */
-  checkpoint?: { path: string; every: number; metadata: Record<string, string>; best?: string }
+  /**
+   * `best`: where the best state goes whenever it is bettered. `bestSoFar`: saved along, its tensors under `torchvid.best.`
+   * and their names, for whoever measures between runs.
+   */
+  checkpoint?: {
+    path: string
+    every: number
+    metadata: Record<string, string>
+    best?: string
+    bestSoFar?: NativeNetwork
+  }
   resume?: { path: string; step: number; tensors: ({ name: string } & NativeTensorRow)[] }
 }
 
-/** The learning rate over a run; `milestones` count passes, and at each the rate is multiplied by `factor`. */
-export type NativeSchedule =
+/**
+ * The learning rate over a run; `milestones` count passes, and at each the rate is multiplied by `factor`. In the first
+ * `warmup` passes it rises linearly; a cosine begins after them.
+ */
+export type NativeSchedule = (
   | { kind: 'constant' }
   | { kind: 'cosine' }
   | { kind: 'steps'; milestones: number[]; factor: number }
+) & { warmup?: number }
 
 /** One picture and its mask, over and over (OSVOS). */
 export interface NativeOneShot {
@@ -236,7 +281,71 @@ export interface NativeOneShot {
   mask: NativeMask
   pixels: NativePixels
   maxSize: number
-  augment: { flip: number; rotation: number; scale: [number, number] } | null
+  augment: NativeAugment | null
+}
+
+/** A flip (its probability), then rotation (degrees) and scaling about the centre, uniform. */
+export interface NativeAugment {
+  flip: number
+  rotation: number
+  scale: [number, number]
+}
+
+/**
+ * Samples from JavaScript, while the training runs: `onWanted` asks for that of each pass, in order, once, when the pass
+ * `ahead` before it is about to run; `supply` answers, in any order. A run resumed asks from the pass on where it stands.
+ */
+export interface NativeFeed {
+  kind: 'feed'
+  ahead: number
+  pixels: NativePixels
+  augment: NativeAugment | null
+}
+
+/** What a pass trains on. */
+export type NativeSample = NativeStills | NativeClips
+
+/** A batch of clips of as many frames each, at `height` x `width`, multiples of 16. */
+export interface NativeClips {
+  kind: 'clips'
+  clips: NativeObjectClip[]
+  height: number
+  width: number
+}
+
+/** The reference, the frame before the first that is to be found, and those: at least 3 in all. */
+export interface NativeObjectClip {
+  frames: NativeClipFrame[]
+  /** Another video's frames mixed in: its object before or behind this one's, or all of them as background. */
+  mixture?: { role: 'front' | 'behind' | 'background'; frames: NativeClipFrame[] }
+  /** Done to the second frame's mask, so that it stands for a prediction. */
+  damage?: NativeMaskDamage
+}
+
+/** A video's frame, moved: `place` maps places of the result to places of the frame, in -1..1 from border to border. */
+export interface NativeClipFrame {
+  image: RawImage
+  mask: NativeMask
+  /** x' = p0 x + p1 y + p2, y' = p3 x + p4 y + p5. */
+  place: number[]
+  /** Factors of R, G and B; then `offset` (of 0..255) is added. */
+  gain: number[]
+  offset: number
+}
+
+/** Moved, then grown (below 0: shrunk) by so many pixels, then a box (top, left, height, width: shares) set to a value. */
+export interface NativeMaskDamage {
+  place: number[]
+  grow: number
+  patch?: { box: number[]; value: number }
+}
+
+/** A batch of pictures and masks, each resized to `height` x `width`, then augmented on its own. */
+export interface NativeStills {
+  kind: 'stills'
+  images: { image: RawImage; mask: NativeMask }[]
+  height: number
+  width: number
 }
 
 /** Batches from a set of images: bytes (N, C, H, W), which become (byte / 255 - mean) / std. */
@@ -316,8 +425,16 @@ export interface NativeMilRanking {
 
 /** What is minimised. */
 export type NativeObjective =
-  | { kind: 'classBalanced'; outputs: Record<string, number>; reduction: 'sum' | 'mean' }
+  | {
+      kind: 'classBalanced'
+      outputs: Record<string, number>
+      reduction: 'sum' | 'mean'
+      /** The weights of these fall to 0: times 1 - e / `periods` in period e (0 for the first) of `every` passes. */
+      fading?: { outputs: string[]; every: number; periods: number }
+    }
   | { kind: 'crossEntropy'; output: string }
+  /** Following an object through clips; the graphs are the two halves of a matching network. */
+  | { kind: 'propagation'; encoder: Graph; decoder: Graph }
   | ({ kind: 'rtfm' } & NativeRtfmLoss)
   | ({ kind: 'milRanking' } & NativeMilRanking)
   | { kind: 'imitate'; teacher: NativeNetwork; outputs: Record<string, number> }
@@ -346,6 +463,14 @@ export interface NativeEvaluation {
 export interface NativeJob<T> {
   promise: Promise<T>
   abort(): void
+}
+
+/** A training under way. The last two are for one whose source is a feed; they have no effect once it is over. */
+export interface NativeTrainingJob extends NativeJob<NativeNetwork> {
+  /** The sample of a pass that was asked for. */
+  supply(pass: number, sample: NativeSample): void
+  /** A sample cannot be made: the training ends, and rejects with `error` itself. */
+  fail(error: unknown): void
 }
 
 /** The code with which an aborted job rejects; the caller's own reason takes its place. */

@@ -1,5 +1,13 @@
 import { checkInteger, invalidArgument, TorchvidError } from '../errors.ts'
-import { abortedCode, type NativeJob, type NativeRecord, type NativeTraining, native } from '../native.ts'
+import {
+  abortedCode,
+  type NativeJob,
+  type NativeRecord,
+  type NativeSample,
+  type NativeTraining,
+  type NativeTrainingJob,
+  native,
+} from '../native.ts'
 import type { Network } from '../network.ts'
 import { readTable } from '../weights/table.ts'
 import type { RunOptions, TrainingProgress } from './run.ts'
@@ -46,14 +54,32 @@ export async function resumeOf(path: string): Promise<NonNullable<NativeTraining
   return { path, step, tensors }
 }
 
-/** Trains a copy of `network`, and gives its handle. An abort rejects with the signal's reason. */
+/** Makes the sample of a pass, 0 for the first. Several are made at once; what it throws ends the training. */
+export type MakeSample = (pass: number) => Promise<NativeSample>
+
+/**
+ * Trains a copy of `network`, and gives its handle. An abort rejects with the signal's reason.
+ * @param makeSample for a source of kind `'feed'`
+ */
 export async function runTraining(
   network: Network,
   training: NativeTraining,
   onRecords: (records: NativeRecord[]) => void,
   signal: AbortSignal,
+  makeSample?: MakeSample,
 ) {
-  return await finish(native().train(network.handle, training, onRecords), signal)
+  let job: NativeTrainingJob
+  const supply = async (pass: number) => {
+    try {
+      const sample = await makeSample?.(pass)
+      if (!signal.aborted) job.supply(pass, sample as NativeSample)
+    } catch (error) {
+      job.fail(error)
+    }
+  }
+  // Asked for on a later turn of the event loop, so `job` is there by then.
+  job = native().train(network.handle, training, onRecords, supply)
+  return await finish(job, signal)
 }
 
 /** What a native job resolves with; an abort of `signal` ends it, and rejects with the signal's reason. */
@@ -64,7 +90,7 @@ export async function finish<T>(job: NativeJob<T>, signal: AbortSignal | undefin
   try {
     return await job.promise
   } catch (error) {
-    throw signal !== undefined && (error as { code?: string }).code === abortedCode ? signal.reason : error
+    throw signal !== undefined && (error as { code?: string } | undefined)?.code === abortedCode ? signal.reason : error
   } finally {
     signal?.removeEventListener('abort', abort)
   }

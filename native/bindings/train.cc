@@ -19,12 +19,15 @@ using Clock = std::chrono::steady_clock;
 /// At most 20 crossings a second.
 constexpr auto kCrossingInterval = std::chrono::milliseconds(50);
 
+/// Of the tensors of the best state so far in a checkpoint, as Selection has it.
+const std::string kBestPrefix = "torchvid.best.";
+
 std::unique_ptr<Trainer> MakeTrainer(const TrainRequest& request) {
   request.parent->CheckNotDisposed();
   auto network = request.parent->Clone();
   auto source = request.make_source(network->device());
-  auto trainer =
-      std::make_unique<Trainer>(network, std::move(source), request.make_objective(), request.trainer);
+  auto trainer = std::make_unique<Trainer>(network, std::move(source), request.make_objective(*network),
+                                           request.trainer);
   return trainer;
 }
 
@@ -54,16 +57,54 @@ Napi::Object RecordTo(Napi::Env env, const StepRecord& record) {
   return object;
 }
 
+/// What a training calls in JavaScript. Touched on the JavaScript thread alone, and let go of there.
+struct Callbacks {
+  Napi::FunctionReference on_records;
+  Napi::FunctionReference on_wanted;
+  /// What `fail` was given, in an array of one.
+  Napi::ObjectReference failure;
+  bool over = false;
+
+  void Reset() {
+    over = true;
+    on_records.Reset();
+    on_wanted.Reset();
+    failure.Reset();
+  }
+};
+
 /// A training: one pass per step, and one for each piece of a measurement; records cross to JavaScript in
-/// batches.
+/// batches. Where JavaScript feeds it, a step without a sample is a short wait.
 class TrainJob : public Job, public std::enable_shared_from_this<TrainJob> {
  public:
   TrainJob(std::shared_ptr<EnvState> state, Napi::Promise::Deferred deferred,
-           std::shared_ptr<Napi::FunctionReference> on_records, TrainRequest request)
+           std::shared_ptr<Callbacks> callbacks, TrainRequest request)
       : state_(std::move(state)),
         deferred_(deferred),
-        on_records_(std::move(on_records)),
-        request_(std::move(request)) {}
+        callbacks_(std::move(callbacks)),
+        feed_(request.feed),
+        request_(std::move(request)) {
+    if (!feed_.feed) return;
+    feed_.feed->SetListener([this](int64_t first, int64_t last) {
+      state_->Post([self = shared_from_this(), first, last](Napi::Env env) { self->Ask(env, first, last); });
+    });
+  }
+
+  /// JavaScript thread.
+  void Supply(const Napi::Value& pass, const Napi::Value& sample) {
+    CheckFed();
+    feed_.feed->Supply(IntegerFrom(pass, "pass"), feed_.read(sample));
+  }
+
+  /// JavaScript thread.
+  void Fail(const Napi::Value& error) {
+    CheckFed();
+    if (callbacks_->over || !callbacks_->failure.IsEmpty()) return;
+    auto held = Napi::Array::New(error.Env(), 1);
+    held.Set(0u, error);
+    callbacks_->failure = Napi::Persistent(held.As<Napi::Object>());
+    feed_.feed->Fail(std::make_exception_ptr(InvalidArgument("A sample could not be made.")));
+  }
 
   bool Step() override {
     if (!trainer_) {
@@ -71,7 +112,10 @@ class TrainJob : public Job, public std::enable_shared_from_this<TrainJob> {
       return !Over();
     }
     if (trainer_->Prepare()) return true;
-    if (!record_) record_ = trainer_->Step();
+    if (!record_) {
+      if (!trainer_->Ready()) return true;
+      record_ = trainer_->Step();
+    }
     if (!MeasureIfDue()) return true;
     SaveCheckpoint();
     {
@@ -88,19 +132,40 @@ class TrainJob : public Job, public std::enable_shared_from_this<TrainJob> {
     selection_.reset();
     trainer_.reset();
     request_ = {};
+    if (feed_.feed) feed_.feed->Close();
     state_->Post([self = shared_from_this(), network, error](Napi::Env env) {
       self->Deliver(env);
       self->state_->Settled();
-      self->on_records_->Reset();
       if (error) {
-        self->deferred_.Reject(self->state_->ToError(env, error));
+        self->deferred_.Reject(self->Reason(env, error));
       } else {
         self->deferred_.Resolve(NetworkWrap::Wrap(env, network));
       }
+      self->callbacks_->Reset();
     });
   }
 
  private:
+  void CheckFed() const {
+    if (!feed_.feed) throw InvalidArgument("This training is not fed: its source is of another kind.");
+  }
+
+  /// JavaScript thread: asks for the samples of passes [first, last). A failure there is one of the samples.
+  void Ask(Napi::Env env, int64_t first, int64_t last) {
+    try {
+      for (auto pass = first; pass < last && !cancelled() && !callbacks_->on_wanted.IsEmpty(); ++pass)
+        callbacks_->on_wanted.Call({Napi::Number::New(env, static_cast<double>(pass))});
+    } catch (const Napi::Error& error) {
+      Fail(error.Value());
+    }
+  }
+
+  /// What the training rejects with: what `fail` was given, if that was it.
+  Napi::Value Reason(Napi::Env env, const std::exception_ptr& error) {
+    if (callbacks_->failure.IsEmpty() || cancelled()) return state_->ToError(env, error);
+    return callbacks_->failure.Get(0u);
+  }
+
   void Begin() {
     trainer_ = MakeTrainer(request_);
     selection_ = MakeSelection(request_, trainer_->network());
@@ -110,17 +175,17 @@ class TrainJob : public Job, public std::enable_shared_from_this<TrainJob> {
     if (selection_) selection_->Restore(state);
   }
 
-  /// Whether all passes are done; the network then is what it was at its best. A run may be resumed at its
-  /// end.
+  /// Whether all passes are done; at the end of the whole run the network is what it was at its best. A run
+  /// may be resumed at its end.
   bool Over() {
     if (!trainer_->done()) return false;
-    if (selection_) selection_->TakeBest();
+    if (selection_ && trainer_->complete()) selection_->TakeBest();
     return true;
   }
 
   /// Measures after the pass just done, if that is due: false while more remains of it.
   bool MeasureIfDue() {
-    if (!selection_ || !selection_->Due(trainer_->step(), trainer_->done())) return true;
+    if (!selection_ || !selection_->Due(trainer_->step(), trainer_->complete())) return true;
     record_->validation = selection_->Step(trainer_->step());
     if (!record_->validation) return false;
     if (selection_->best_step() == trainer_->step()) SaveBest();
@@ -136,12 +201,17 @@ class TrainJob : public Job, public std::enable_shared_from_this<TrainJob> {
   }
 
   void SaveCheckpoint() {
-    if (!request_.checkpoint || trainer_->step() % request_.checkpoint->every != 0) return;
+    if (!request_.checkpoint) return;
+    const bool stops = trainer_->done() && !trainer_->complete();
+    if (trainer_->step() % request_.checkpoint->every != 0 && !stops) return;
     auto metadata = request_.checkpoint->metadata;
     metadata["torchvid.step"] = std::to_string(trainer_->step());
     auto state = trainer_->State();
     if (selection_) {
       for (auto& row : selection_->State()) state.push_back(std::move(row));
+    }
+    if (const auto& best = request_.checkpoint->best_so_far) {
+      for (const auto& entry : best->entries()) state.emplace_back(kBestPrefix + entry.name, entry.tensor);
     }
     WriteSafetensors(request_.checkpoint->path, metadata, state);
   }
@@ -163,12 +233,13 @@ class TrainJob : public Job, public std::enable_shared_from_this<TrainJob> {
     if (records.empty()) return;
     auto array = Napi::Array::New(env, records.size());
     for (uint32_t i = 0; i < records.size(); ++i) array.Set(i, RecordTo(env, records[i]));
-    on_records_->Call({array});
+    callbacks_->on_records.Call({array});
   }
 
   std::shared_ptr<EnvState> state_;
   Napi::Promise::Deferred deferred_;
-  std::shared_ptr<Napi::FunctionReference> on_records_;  // touched on the JavaScript thread alone
+  std::shared_ptr<Callbacks> callbacks_;
+  FeedRequest feed_;
   TrainRequest request_;
   std::unique_ptr<Trainer> trainer_;
   std::unique_ptr<Selection> selection_;
@@ -221,7 +292,7 @@ class EvaluateJob : public Job {
 };
 
 /// Hands the job to the engine: { promise, abort() }.
-Napi::Value Start(Napi::Env env, const std::shared_ptr<Job>& job, const Napi::Promise::Deferred& deferred) {
+Napi::Object Start(Napi::Env env, const std::shared_ptr<Job>& job, const Napi::Promise::Deferred& deferred) {
   EnvState::Of(env)->Submit(job);
   auto handle = Napi::Object::New(env);
   handle.Set("promise", deferred.Promise());
@@ -231,17 +302,36 @@ Napi::Value Start(Napi::Env env, const std::shared_ptr<Job>& job, const Napi::Pr
   return handle;
 }
 
-/// train(network, settings, onRecords) => { promise, abort() }
+/// train(network, settings, onRecords, onWanted?) => { promise, abort(), supply(pass, sample), fail(error) }
 Napi::Value Train(const Napi::CallbackInfo& info) {
   return Guarded(info, [&]() -> Napi::Value {
     const auto env = info.Env();
     auto request = TrainRequestFrom(info[0], info[1]);
     if (!info[2].IsFunction()) throw InvalidArgument("onRecords: wanted a function.");
-    auto on_records =
-        std::make_shared<Napi::FunctionReference>(Napi::Persistent(info[2].As<Napi::Function>()));
+    auto callbacks = std::make_shared<Callbacks>();
+    callbacks->on_records = Napi::Persistent(info[2].As<Napi::Function>());
+    if (request.feed.feed) {
+      if (!info[3].IsFunction()) throw InvalidArgument("onWanted: wanted a function.");
+      callbacks->on_wanted = Napi::Persistent(info[3].As<Napi::Function>());
+    }
     const auto deferred = Napi::Promise::Deferred::New(env);
-    const auto job = std::make_shared<TrainJob>(EnvState::Of(env), deferred, on_records, std::move(request));
-    return Start(env, job, deferred);
+    const auto job = std::make_shared<TrainJob>(EnvState::Of(env), deferred, callbacks, std::move(request));
+    auto handle = Start(env, job, deferred);
+    // Once the job is over and gone, neither has an effect.
+    handle.Set("supply",
+               Napi::Function::New(env, [weak = std::weak_ptr(job)](const Napi::CallbackInfo& call) {
+                 Guarded(call, [&]() -> Napi::Value {
+                   if (const auto running = weak.lock()) running->Supply(call[0], call[1]);
+                   return call.Env().Undefined();
+                 });
+               }));
+    handle.Set("fail", Napi::Function::New(env, [weak = std::weak_ptr(job)](const Napi::CallbackInfo& call) {
+                 Guarded(call, [&]() -> Napi::Value {
+                   if (const auto running = weak.lock()) running->Fail(call[0]);
+                   return call.Env().Undefined();
+                 });
+               }));
+    return handle;
   });
 }
 

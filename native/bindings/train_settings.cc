@@ -6,6 +6,7 @@
 #include "core/metrics/ranking.h"
 #include "core/train/anomaly_measure.h"
 #include "core/train/bag_source.h"
+#include "core/train/propagation_objective.h"
 
 namespace torchvid {
 
@@ -17,10 +18,13 @@ OptimizerSettings OptimizerFrom(const Napi::Value& value) {
   const auto kind = TextFrom(object.Get("kind"), "optimizer.kind");
   const std::map<std::string, OptimizerSettings::Kind> kinds{{"sgd", OptimizerSettings::Kind::kSgd},
                                                              {"adam", OptimizerSettings::Kind::kAdam},
+                                                             {"adamw", OptimizerSettings::Kind::kAdamW},
                                                              {"adagrad", OptimizerSettings::Kind::kAdagrad}};
-  if (kinds.count(kind) == 0) throw InvalidArgument("optimizer.kind: wanted 'sgd', 'adam' or 'adagrad'.");
+  if (kinds.count(kind) == 0)
+    throw InvalidArgument("optimizer.kind: wanted 'sgd', 'adam', 'adamw' or 'adagrad'.");
   settings.kind = kinds.at(kind);
   if (object.Has("momentum")) settings.momentum = NumberFrom(object.Get("momentum"), "optimizer.momentum");
+  if (!object.Get("clip").IsUndefined()) settings.clip = NumberFrom(object.Get("clip"), "optimizer.clip");
   settings.nesterov = object.Get("nesterov").ToBoolean().Value();
   const auto groups = ArrayFrom(object.Get("groups"), "optimizer.groups");
   for (uint32_t i = 0; i < groups.Length(); ++i) {
@@ -30,17 +34,6 @@ OptimizerSettings OptimizerFrom(const Napi::Value& value) {
                                NumberFrom(group.Get("weightDecay"), "weightDecay")});
   }
   return settings;
-}
-
-std::optional<Augment> AugmentFrom(const Napi::Value& value) {
-  if (value.IsNull()) return std::nullopt;
-  const auto object = ObjectFrom(value, "augment");
-  Augment augment;
-  augment.flip = NumberFrom(object.Get("flip"), "augment.flip");
-  augment.rotation = NumberFrom(object.Get("rotation"), "augment.rotation");
-  const auto scale = ArrayFrom(object.Get("scale"), "augment.scale");
-  augment.scale = {NumberFrom(scale.Get(0u), "augment.scale"), NumberFrom(scale.Get(1u), "augment.scale")};
-  return augment;
 }
 
 std::optional<CropFlip> CropFlipFrom(const Napi::Value& value) {
@@ -121,45 +114,82 @@ std::function<std::unique_ptr<Source>(at::Device)> BagsFrom(const Napi::Object& 
   };
 }
 
-std::function<std::unique_ptr<Source>(at::Device)> SourceFrom(const Napi::Value& value, uint64_t seed) {
+void SourceFrom(const Napi::Value& value, TrainRequest* request) {
   const auto source = ObjectFrom(value, "source");
   const auto kind = TextFrom(source.Get("kind"), "source.kind");
-  if (kind == "oneShot") return OneShotFrom(source, seed);
-  if (kind == "images") return ImagesFrom(source, seed);
-  if (kind == "bags") return BagsFrom(source, seed);
-  throw InvalidArgument("source.kind: wanted 'oneShot', 'images' or 'bags'.");
+  const auto seed = request->trainer.seed;
+  if (kind == "oneShot") {
+    request->make_source = OneShotFrom(source, seed);
+  } else if (kind == "images") {
+    request->make_source = ImagesFrom(source, seed);
+  } else if (kind == "bags") {
+    request->make_source = BagsFrom(source, seed);
+  } else if (kind == "feed") {
+    request->feed = FeedFrom(source);
+    request->make_source = [feed = request->feed.feed](at::Device device) {
+      return std::make_unique<FeedSource>(feed, device);
+    };
+  } else {
+    throw InvalidArgument("source.kind: wanted 'oneShot', 'images', 'bags' or 'feed'.");
+  }
 }
 
-std::function<std::unique_ptr<Objective>()> ObjectiveFrom(const Napi::Value& value) {
+Fading FadingFrom(const Napi::Value& value) {
+  if (!value.IsObject()) return {};
+  const auto fading = value.As<Napi::Object>();
+  Fading settings{TextsFrom(fading.Get("outputs"), "fading.outputs"),
+                  IntegerFrom(fading.Get("every"), "fading.every"),
+                  IntegerFrom(fading.Get("periods"), "fading.periods")};
+  if (settings.every < 1 || settings.periods < 1)
+    throw InvalidArgument("fading: wanted at least 1 for every and periods.");
+  return settings;
+}
+
+std::function<std::unique_ptr<Objective>(const Network&)> ObjectiveFrom(const Napi::Value& value) {
   const auto objective = ObjectFrom(value, "objective");
   const auto kind = TextFrom(objective.Get("kind"), "objective.kind");
   if (kind == "crossEntropy") {
-    return [output = TextFrom(objective.Get("output"), "objective.output")] {
+    return [output = TextFrom(objective.Get("output"), "objective.output")](const Network&) {
       return std::make_unique<CrossEntropyObjective>(output);
     };
   }
   if (kind == "rtfm")
-    return [settings = RtfmLossFrom(objective)] { return std::make_unique<RtfmObjective>(settings); };
+    return [settings = RtfmLossFrom(objective)](const Network&) {
+      return std::make_unique<RtfmObjective>(settings);
+    };
   if (kind == "milRanking")
-    return [settings = MilRankingFrom(objective)] { return std::make_unique<MilRankingObjective>(settings); };
+    return [settings = MilRankingFrom(objective)](const Network&) {
+      return std::make_unique<MilRankingObjective>(settings);
+    };
+  if (kind == "propagation") {
+    return [encoder = GraphFrom(objective.Get("encoder")),
+            decoder = GraphFrom(objective.Get("decoder"))](const Network& network) {
+      return std::make_unique<PropagationObjective>(network, encoder, decoder);
+    };
+  }
   const auto outputs = OutputWeightsFrom(objective.Get("outputs"), "objective.outputs");
   if (outputs.empty()) throw InvalidArgument("objective.outputs: wanted at least one.");
   if (kind == "classBalanced") {
     const auto reduction =
         TextFrom(objective.Get("reduction"), "reduction") == "mean" ? Reduction::kMean : Reduction::kSum;
-    return [=] { return std::make_unique<ClassBalancedObjective>(outputs, reduction); };
+    const auto fading = FadingFrom(objective.Get("fading"));
+    return
+        [=](const Network&) { return std::make_unique<ClassBalancedObjective>(outputs, reduction, fading); };
   }
   if (kind == "imitate") {
     const auto teacher = NetworkWrap::NetworkOf(objective.Get("teacher"));
-    return [=] { return std::make_unique<ImitateObjective>(teacher, outputs); };
+    return [=](const Network&) { return std::make_unique<ImitateObjective>(teacher, outputs); };
   }
   throw InvalidArgument(
-      "objective.kind: wanted 'classBalanced', 'crossEntropy', 'imitate', 'rtfm' or 'milRanking'.");
+      "objective.kind: wanted 'classBalanced', 'crossEntropy', 'imitate', 'rtfm', 'milRanking' or "
+      "'propagation'.");
 }
 
 void ScheduleFrom(const Napi::Value& value, TrainerSettings* settings) {
   const auto schedule = ObjectFrom(value, "schedule");
   const auto kind = TextFrom(schedule.Get("kind"), "schedule.kind");
+  if (!schedule.Get("warmup").IsUndefined())
+    settings->warmup = IntegerFrom(schedule.Get("warmup"), "schedule.warmup");
   if (kind == "constant") return;
   if (kind == "cosine") {
     settings->schedule = TrainerSettings::Schedule::kCosine;
@@ -196,7 +226,10 @@ std::optional<Checkpoint> CheckpointFrom(const Napi::Value& value) {
   return Checkpoint{TextFrom(checkpoint.Get("path"), "checkpoint.path"),
                     IntegerFrom(checkpoint.Get("every"), "checkpoint.every"),
                     TextMapFrom(checkpoint.Get("metadata"), "checkpoint.metadata"),
-                    checkpoint.Get("best").IsString() ? checkpoint.Get("best").ToString().Utf8Value() : ""};
+                    checkpoint.Get("best").IsString() ? checkpoint.Get("best").ToString().Utf8Value() : "",
+                    checkpoint.Get("bestSoFar").IsUndefined()
+                        ? nullptr
+                        : NetworkWrap::NetworkOf(checkpoint.Get("bestSoFar"))};
 }
 
 void ValidationFrom(const Napi::Value& value, TrainRequest* request) {
@@ -243,6 +276,17 @@ std::optional<Resume> ResumeFrom(const Napi::Value& value) {
 }
 
 }  // namespace
+
+std::optional<Augment> AugmentFrom(const Napi::Value& value) {
+  if (value.IsNull()) return std::nullopt;
+  const auto object = ObjectFrom(value, "augment");
+  Augment augment;
+  augment.flip = NumberFrom(object.Get("flip"), "augment.flip");
+  augment.rotation = NumberFrom(object.Get("rotation"), "augment.rotation");
+  const auto scale = ArrayFrom(object.Get("scale"), "augment.scale");
+  augment.scale = {NumberFrom(scale.Get(0u), "augment.scale"), NumberFrom(scale.Get(1u), "augment.scale")};
+  return augment;
+}
 
 std::pair<ImageSet, ImageSourceSettings> ImageSourceFrom(const Napi::Object& source) {
   ImageSet set;
@@ -307,6 +351,7 @@ TrainRequest TrainRequestFrom(const Napi::Value& network, const Napi::Value& val
   request.parent = NetworkWrap::NetworkOf(network);
   auto& trainer = request.trainer;
   trainer.passes = IntegerFrom(object.Get("passes"), "passes");
+  if (!object.Get("until").IsUndefined()) trainer.until = IntegerFrom(object.Get("until"), "until");
   trainer.accumulate = IntegerFrom(object.Get("accumulate"), "accumulate");
   ScheduleFrom(object.Get("schedule"), &trainer);
   trainer.bfloat16 = object.Get("bfloat16").ToBoolean().Value();
@@ -318,7 +363,7 @@ TrainRequest TrainRequestFrom(const Napi::Value& network, const Napi::Value& val
   }
   trainer.optimizer = OptimizerFrom(object.Get("optimizer"));
   PenaltyFrom(object, &trainer);
-  request.make_source = SourceFrom(object.Get("source"), trainer.seed);
+  SourceFrom(object.Get("source"), &request);
   request.make_objective = ObjectiveFrom(object.Get("objective"));
   ValidationFrom(object.Get("validation"), &request);
   request.checkpoint = CheckpointFrom(object.Get("checkpoint"));

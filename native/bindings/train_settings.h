@@ -10,6 +10,7 @@
 #include <utility>
 #include <vector>
 
+#include "bindings/train_feed.h"
 #include "core/train/anomaly_losses.h"
 #include "core/train/image_source.h"
 #include "core/train/selection.h"
@@ -26,6 +27,8 @@ struct Checkpoint {
   std::map<std::string, std::string> metadata;
   /// Where the best state goes, if anywhere: written anew whenever it is bettered.
   std::string best;
+  /// A network to save along with the state, as the best state so far; null: none.
+  std::shared_ptr<Network> best_so_far;
 };
 
 /// A saved training to go on from.
@@ -40,7 +43,10 @@ struct TrainRequest {
   std::shared_ptr<Network> parent;
   TrainerSettings trainer;
   std::function<std::unique_ptr<Source>(at::Device)> make_source;
-  std::function<std::unique_ptr<Objective>()> make_objective;
+  /// Gets the network in training.
+  std::function<std::unique_ptr<Objective>(const Network&)> make_objective;
+  /// Of a source that JavaScript feeds; else empty.
+  FeedRequest feed;
   /// Empty: nothing is measured.
   std::function<std::unique_ptr<Measure>()> make_measure;
   SelectionSettings selection;
@@ -53,6 +59,9 @@ TrainRequest TrainRequestFrom(const Napi::Value& network, const Napi::Value& set
 
 /// The images and settings of a source of kind 'images'.
 std::pair<ImageSet, ImageSourceSettings> ImageSourceFrom(const Napi::Object& source);
+
+/// From NativeAugment, or null.
+std::optional<Augment> AugmentFrom(const Napi::Value& value);
 
 /// From NativeFeatures.
 VideoFeatures VideoFeaturesFrom(const Napi::Value& value, const std::string& name);

@@ -346,6 +346,7 @@ const Op kOps[] = {
     {"splitBatch", 2, 2, NoParameters, BindSplitBatch, nullptr, nullptr, false, Flow::kOpaque},
     {"mean", 1, 1, NoParameters, BindMean, nullptr, nullptr, false, Flow::kOpaque},
     {"norm", 1, 1, NoParameters, BindNorm, nullptr, nullptr, false, Flow::kOpaque},
+    {"normalise", 1, 1, NoParameters, BindNormalise, nullptr, nullptr, false, Flow::kOpaque},
 };
 
 }  // namespace

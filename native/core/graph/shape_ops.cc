@@ -73,6 +73,16 @@ Kernel BindNorm(AttributeReader& a) {
   });
 }
 
+Kernel BindNormalise(AttributeReader& a) {
+  const auto dimension = a.Integer("dimension", 1);
+  return [=](const TensorList& inputs, const TensorList&, const RunContext&) {
+    const auto& x = inputs[0];
+    if (x.dim() <= dimension)
+      throw ShapeError("wanted an input of at least " + std::to_string(dimension + 1) + " dimensions.");
+    return x / at::linalg_vector_norm(x, 2, dimension, true, at::kFloat).clamp_min(1e-12);
+  };
+}
+
 Kernel BindFlatten(AttributeReader& a) {
   const auto start = a.Integer("start", 1);
   return [=](const TensorList& x, const TensorList&, const RunContext&) { return x[0].flatten(start); };

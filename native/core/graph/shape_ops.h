@@ -16,6 +16,8 @@ Kernel BindSplitBatch(AttributeReader& attributes);
 Kernel BindMean(AttributeReader& attributes);
 /// norm(x): the L2 norm over `dimension`, which goes.
 Kernel BindNorm(AttributeReader& attributes);
+/// normalise(x): divided by its L2 norm over `dimension`; zeros stay zeros.
+Kernel BindNormalise(AttributeReader& attributes);
 /// flatten(x): dimensions from `start` on become one.
 Kernel BindFlatten(AttributeReader& attributes);
 

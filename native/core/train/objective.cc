@@ -2,6 +2,8 @@
 
 #include <c10/core/GradMode.h>
 
+#include <algorithm>
+
 #include "core/error.h"
 
 namespace torchvid {
@@ -26,18 +28,33 @@ void AddPart(Loss* loss, const std::string& name, const at::Tensor& part, double
 
 }  // namespace
 
+Loss OutputObjective::Run(Network& network, const Batch& batch, const PassContext& context) {
+  auto outputs = network.Forward(batch.inputs, Outputs(), {true, context.generator});
+  for (auto& [name, tensor] : outputs) tensor = tensor.to(at::kFloat);
+  return Compute(outputs, batch, context);
+}
+
 std::vector<std::string> ClassBalancedObjective::Outputs() const { return NamesOf(weights_); }
 
 Loss ClassBalancedObjective::Compute(const TensorMap& outputs, const Batch& batch,
-                                     const at::Generator&) const {
+                                     const PassContext& context) const {
   Loss loss;
-  for (const auto& [name, weight] : weights_)
-    AddPart(&loss, name, ClassBalancedCrossEntropy(outputs.at(name), batch.target, reduction_), weight);
+  for (const auto& [name, weight] : weights_) {
+    AddPart(&loss, name, ClassBalancedCrossEntropy(outputs.at(name), batch.target, reduction_),
+            WeightOf(name, weight, context));
+  }
   return loss;
 }
 
-Loss CrossEntropyObjective::Compute(const TensorMap& outputs, const Batch& batch,
-                                    const at::Generator&) const {
+double ClassBalancedObjective::WeightOf(const std::string& output, double weight,
+                                        const PassContext& context) const {
+  const auto& fading = fading_.outputs;
+  if (std::find(fading.begin(), fading.end(), output) == fading.end()) return weight;
+  const auto share = static_cast<double>(context.pass / fading_.every) / static_cast<double>(fading_.periods);
+  return weight * std::max(0.0, 1 - share);
+}
+
+Loss CrossEntropyObjective::Compute(const TensorMap& outputs, const Batch& batch, const PassContext&) const {
   const auto& logits = outputs.at(output_);
   Loss loss;
   AddPart(&loss, "crossEntropy", at::cross_entropy_loss(logits, batch.target), 1);
@@ -48,7 +65,7 @@ Loss CrossEntropyObjective::Compute(const TensorMap& outputs, const Batch& batch
 
 std::vector<std::string> ImitateObjective::Outputs() const { return NamesOf(weights_); }
 
-Loss ImitateObjective::Compute(const TensorMap& outputs, const Batch& batch, const at::Generator&) const {
+Loss ImitateObjective::Compute(const TensorMap& outputs, const Batch& batch, const PassContext&) const {
   TensorMap wanted;
   {
     c10::NoGradGuard no_grad;
@@ -68,17 +85,16 @@ Loss ImitateObjective::Compute(const TensorMap& outputs, const Batch& batch, con
   return loss;
 }
 
-Loss RtfmObjective::Compute(const TensorMap& outputs, const Batch& batch,
-                            const at::Generator& generator) const {
+Loss RtfmObjective::Compute(const TensorMap& outputs, const Batch& batch, const PassContext& context) const {
   const auto part = [&](int64_t first, int64_t count) {
     const auto of = [&](const char* name) { return outputs.at(name).narrow(0, first, count); };
     return RtfmOutputs{of("scores"), of("magnitudes"), of("features")};
   };
   const auto abnormal = batch.target.size(0) - batch.normal;
-  return RtfmLoss(part(batch.normal, abnormal), part(0, batch.normal), settings_, generator);
+  return RtfmLoss(part(batch.normal, abnormal), part(0, batch.normal), settings_, context.generator);
 }
 
-Loss MilRankingObjective::Compute(const TensorMap& outputs, const Batch& batch, const at::Generator&) const {
+Loss MilRankingObjective::Compute(const TensorMap& outputs, const Batch& batch, const PassContext&) const {
   const auto& scores = outputs.at("scores");
   const auto abnormal = batch.target.size(0) - batch.normal;
   return MilRankingLoss(scores.narrow(0, batch.normal, abnormal), scores.narrow(0, 0, batch.normal),

@@ -15,36 +15,61 @@ namespace torchvid {
 /// Outputs of a network by name, and what each counts in a sum.
 using OutputWeights = std::vector<std::pair<std::string, double>>;
 
+/// Where a pass stands in its run, and where its randomness is drawn from.
+struct PassContext {
+  at::Generator generator;
+  int64_t pass = 0;    // 0 for the first
+  int64_t passes = 1;  // of the whole run
+};
+
 /// What a trainer minimises.
 class Objective {
  public:
   virtual ~Objective() = default;
+  /// Runs the network in training on a batch, once or as often as it takes, and gives the loss. Gradients are
+  /// recorded; with reduced precision, autocast is on.
+  virtual Loss Run(Network& network, const Batch& batch, const PassContext& context) = 0;
+};
+
+/// An objective that compares what one run of the network gives with the batch's target.
+class OutputObjective : public Objective {
+ public:
+  Loss Run(Network& network, const Batch& batch, const PassContext& context) override;
   /// The outputs of the network it needs; nothing else is computed.
   virtual std::vector<std::string> Outputs() const = 0;
-  /// The loss of what the network made of `batch`. What is random is drawn from `generator`.
-  virtual Loss Compute(const TensorMap& outputs, const Batch& batch,
-                       const at::Generator& generator) const = 0;
+  /// The loss of what the network made of `batch`: float, by output.
+  virtual Loss Compute(const TensorMap& outputs, const Batch& batch, const PassContext& context) const = 0;
+};
+
+/// Outputs whose weight falls to 0: times 1 - e / `periods` in period e (0 for the first) of `every` passes.
+struct Fading {
+  std::vector<std::string> outputs;
+  int64_t every = 1;
+  int64_t periods = 1;
 };
 
 /// A weighted sum of class-balanced cross-entropies, one per output (OSVOS: the sides and the fused map).
-class ClassBalancedObjective : public Objective {
+class ClassBalancedObjective : public OutputObjective {
  public:
-  ClassBalancedObjective(OutputWeights weights, Reduction reduction)
-      : weights_(std::move(weights)), reduction_(reduction) {}
+  ClassBalancedObjective(OutputWeights weights, Reduction reduction, Fading fading = {})
+      : weights_(std::move(weights)), reduction_(reduction), fading_(std::move(fading)) {}
   std::vector<std::string> Outputs() const override;
-  Loss Compute(const TensorMap& outputs, const Batch& batch, const at::Generator& generator) const override;
+  Loss Compute(const TensorMap& outputs, const Batch& batch, const PassContext& context) const override;
 
  private:
+  double WeightOf(const std::string& output, double weight, const PassContext& context) const;
+
   OutputWeights weights_;
   Reduction reduction_;
+  Fading fading_;
 };
 
 /// Cross-entropy of one output (N, classes) against int64 labels (N), meaned over the batch.
-class CrossEntropyObjective : public Objective {
+class CrossEntropyObjective : public OutputObjective {
  public:
   explicit CrossEntropyObjective(std::string output) : output_(std::move(output)) {}
   std::vector<std::string> Outputs() const override { return {output_}; }
-  Loss Compute(const TensorMap& outputs, const Batch& batch, const at::Generator& generator) const override;
+  Loss Compute(const TensorMap& outputs, const Batch& batch, const PassContext& context) const override;
 
  private:
   std::string output_;
@@ -52,13 +77,13 @@ class CrossEntropyObjective : public Objective {
 
 /// What a frozen teacher makes of the same batch: a weighted sum of mean squared differences, one per output,
 /// each in units of the variance of the teacher's output. No labels are needed.
-class ImitateObjective : public Objective {
+class ImitateObjective : public OutputObjective {
  public:
   ImitateObjective(std::shared_ptr<Network> teacher, OutputWeights weights)
       : teacher_(std::move(teacher)), weights_(std::move(weights)) {}
   std::vector<std::string> Outputs() const override;
   /// Throws ERR_SHAPE when the teacher's output has another shape.
-  Loss Compute(const TensorMap& outputs, const Batch& batch, const at::Generator& generator) const override;
+  Loss Compute(const TensorMap& outputs, const Batch& batch, const PassContext& context) const override;
 
  private:
   std::shared_ptr<Network> teacher_;
@@ -66,22 +91,22 @@ class ImitateObjective : public Objective {
 };
 
 /// RTFM's loss of bags, from outputs `scores`, `magnitudes` and `features`.
-class RtfmObjective : public Objective {
+class RtfmObjective : public OutputObjective {
  public:
   explicit RtfmObjective(RtfmLossSettings settings) : settings_(settings) {}
   std::vector<std::string> Outputs() const override { return {"scores", "magnitudes", "features"}; }
-  Loss Compute(const TensorMap& outputs, const Batch& batch, const at::Generator& generator) const override;
+  Loss Compute(const TensorMap& outputs, const Batch& batch, const PassContext& context) const override;
 
  private:
   RtfmLossSettings settings_;
 };
 
 /// The ranking loss of bags, from output `scores`.
-class MilRankingObjective : public Objective {
+class MilRankingObjective : public OutputObjective {
  public:
   explicit MilRankingObjective(MilRankingSettings settings) : settings_(settings) {}
   std::vector<std::string> Outputs() const override { return {"scores"}; }
-  Loss Compute(const TensorMap& outputs, const Batch& batch, const at::Generator& generator) const override;
+  Loss Compute(const TensorMap& outputs, const Batch& batch, const PassContext& context) const override;
 
  private:
   MilRankingSettings settings_;

@@ -2,9 +2,18 @@
 
 #include <c10/core/GradMode.h>
 
+#include <tuple>
+
 #include "core/error.h"
 
 namespace torchvid {
+
+namespace {
+
+/// As PyTorch's clip_grad_norm_ has it.
+constexpr double kClipEpsilon = 1e-6;
+
+}  // namespace
 
 bool MatchesPattern(const std::string& pattern, const std::string& text) {
   size_t p = 0;
@@ -41,8 +50,7 @@ Optimizer::Optimizer(const Network& network, OptimizerSettings settings) : setti
       groups_[g].names.push_back(entry.name);
       groups_[g].parameters.push_back(entry.tensor);
       groups_[g].first.push_back(at::zeros_like(entry.tensor));
-      if (settings_.kind == OptimizerSettings::Kind::kAdam)
-        groups_[g].second.push_back(at::zeros_like(entry.tensor));
+      if (IsAdam()) groups_[g].second.push_back(at::zeros_like(entry.tensor));
       groups_[g].steps.push_back(at::zeros({}, entry.tensor.options()));
       all_.emplace_back(entry.name, entry.tensor);
       break;
@@ -54,10 +62,21 @@ Optimizer::Optimizer(const Network& network, OptimizerSettings settings) : setti
 
 void Optimizer::Step(double factor) {
   c10::NoGradGuard no_grad;
+  if (settings_.clip > 0) ClipGradients();
   for (auto& group : groups_) {
     if (!group.parameters.empty()) StepGroup(group, factor);
   }
   for (auto& [name, tensor] : all_) tensor.mutable_grad().reset();
+}
+
+void Optimizer::ClipGradients() {
+  TensorList gradients;
+  for (const auto& [name, tensor] : all_) {
+    if (tensor.grad().defined()) gradients.push_back(tensor.grad());
+  }
+  if (gradients.empty()) return;
+  const auto norm = at::stack(at::_foreach_norm(gradients, 2)).norm().item<double>();
+  if (norm > settings_.clip) at::_foreach_mul_(gradients, settings_.clip / (norm + kClipEpsilon));
 }
 
 void Optimizer::StepGroup(Group& group, double factor) {
@@ -78,10 +97,16 @@ void Optimizer::StepGroup(Group& group, double factor) {
   }
   if (parameters.empty()) return;
   const double rate = group.learning_rate * factor;
-  if (settings_.kind == OptimizerSettings::Kind::kAdam) {
+  if (IsAdam()) {
     at::_foreach_add_(steps, 1);
-    at::_fused_adam_(parameters, gradients, first, second, {}, steps, rate, settings_.beta1, settings_.beta2,
-                     group.weight_decay, settings_.epsilon, false, false);
+    const auto& [beta1, beta2, epsilon] = std::tie(settings_.beta1, settings_.beta2, settings_.epsilon);
+    if (settings_.kind == OptimizerSettings::Kind::kAdamW) {
+      at::_fused_adamw_(parameters, gradients, first, second, {}, steps, rate, beta1, beta2,
+                        group.weight_decay, epsilon, false, false);
+    } else {
+      at::_fused_adam_(parameters, gradients, first, second, {}, steps, rate, beta1, beta2,
+                       group.weight_decay, epsilon, false, false);
+    }
     return;
   }
   if (settings_.kind == OptimizerSettings::Kind::kAdagrad) {

@@ -16,20 +16,23 @@ struct ParameterGroup {
 };
 
 struct OptimizerSettings {
-  enum class Kind { kSgd, kAdam, kAdagrad };
+  enum class Kind { kSgd, kAdam, kAdamW, kAdagrad };
   Kind kind = Kind::kSgd;
   double momentum = 0.9;
   bool nesterov = false;
   double beta1 = 0.9;
   double beta2 = 0.999;
   double epsilon = 1e-8;
+  /// Largest L2 norm of all gradients together; larger ones are scaled down to it. 0: no limit.
+  double clip = 0;
   std::vector<ParameterGroup> groups;
 };
 
 /// True when `text` matches `pattern`, in which '*' stands for any run of characters.
 bool MatchesPattern(const std::string& pattern, const std::string& text);
 
-/// SGD with momentum, Adam, or Adagrad (PyTorch's definitions), over groups of a network's parameters.
+/// SGD with momentum, Adam, AdamW (weight decay apart from the gradient, arXiv 1711.05101), or Adagrad
+/// (PyTorch's definitions), over groups of a network's parameters.
 class Optimizer {
  public:
   /// Marks the parameters it trains as requiring gradients; throws ERR_INVALID_ARGUMENT when there are none.
@@ -57,7 +60,12 @@ class Optimizer {
     TensorList second;  // Adam's second moment
     TensorList steps;   // updates made so far, per parameter
   };
+  void ClipGradients();
   void StepGroup(Group& group, double factor);
+  bool IsAdam() const {
+    return settings_.kind == OptimizerSettings::Kind::kAdam ||
+           settings_.kind == OptimizerSettings::Kind::kAdamW;
+  }
 
   OptimizerSettings settings_;
   std::vector<Group> groups_;

@@ -21,6 +21,13 @@ class Source {
   virtual ~Source() = default;
   /// A piece of what must be done before the first batch; true while more remains.
   virtual bool Prepare() { return false; }
+  /// Whether `Next(pass)` can be called. False: not yet, ask again; it waits a few milliseconds at most. The
+  /// run ends before pass `end`.
+  virtual bool Ready(int64_t pass, int64_t end) {
+    (void)pass;
+    (void)end;
+    return true;
+  }
   /// The batch of a pass, 0 for the first. Randomness is drawn from `generator`, whose state the trainer's
   /// checkpoints hold, or follows from the source's own seed and `pass` alone.
   virtual Batch Next(int64_t pass, const at::Generator& generator) = 0;

@@ -62,11 +62,13 @@ Trainer::~Trainer() {
 }
 
 double Trainer::RateFactor() const {
+  if (step_ < settings_.warmup) return static_cast<double>(step_ + 1) / static_cast<double>(settings_.warmup);
   switch (settings_.schedule) {
     case TrainerSettings::Schedule::kConstant:
       return 1;
     case TrainerSettings::Schedule::kCosine: {
-      const double progress = static_cast<double>(step_) / static_cast<double>(settings_.passes);
+      const auto length = std::max<int64_t>(settings_.passes - settings_.warmup, 1);
+      const double progress = static_cast<double>(step_ - settings_.warmup) / static_cast<double>(length);
       return (1 + std::cos(std::numbers::pi * progress)) / 2;
     }
     case TrainerSettings::Schedule::kSteps: {
@@ -96,9 +98,7 @@ StepRecord Trainer::Step() {
     Loss loss;
     {
       AutocastScope autocast(settings_.bfloat16, network_->device().type());
-      auto outputs = network_->Forward(batch.inputs, objective_->Outputs(), {true, generator_});
-      for (auto& [name, tensor] : outputs) tensor = tensor.to(at::kFloat);
-      loss = objective_->Compute(outputs, batch, generator_);
+      loss = objective_->Run(*network_, batch, {generator_, step_, settings_.passes});
     }
     record.loss = loss.total.item<double>();
     record.losses = std::move(loss.parts);
@@ -115,7 +115,7 @@ StepRecord Trainer::Step() {
   }
   ++step_;
   // The last updates may stand on fewer passes than `accumulate`: a smaller step, but no pass is lost.
-  if (step_ % settings_.accumulate == 0 || done()) Update(factor);
+  if (step_ % settings_.accumulate == 0 || complete()) Update(factor);
   record.step = step_;
   record.learning_rate = BaseRate() * factor;
   record.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();

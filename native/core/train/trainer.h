@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <memory>
 #include <optional>
 #include <string>
@@ -14,14 +15,18 @@ namespace torchvid {
 struct TrainerSettings {
   /// Passes (forward and backward) in all.
   int64_t passes = 1;
+  /// The run stops after this many of them, to be gone on with from its checkpoint.
+  std::optional<int64_t> until;
   /// Passes whose averaged gradients make one update.
   int64_t accumulate = 1;
   /// The learning rate over the run: constant, falling to 0 along half a cosine, or multiplied by `factor`
-  /// at each milestone (the number of passes before it).
+  /// at each milestone (the number of passes before it). It rises linearly in the first `warmup` passes; a
+  /// cosine begins after them.
   enum class Schedule { kConstant, kCosine, kSteps };
   Schedule schedule = Schedule::kConstant;
   std::vector<int64_t> milestones;
   double factor = 0.1;
+  int64_t warmup = 0;
   bool bfloat16 = false;
   uint64_t seed = 0;
   OptimizerSettings optimizer;
@@ -50,13 +55,18 @@ class Trainer {
           std::unique_ptr<Objective> objective, TrainerSettings settings);
   ~Trainer();
 
-  bool done() const { return step_ >= settings_.passes; }
+  /// Whether no pass is left to do, before the run's end or at `until`.
+  bool done() const { return step_ >= end(); }
+  /// Whether the whole run is done.
+  bool complete() const { return step_ >= settings_.passes; }
   int64_t step() const { return step_; }
   int64_t passes() const { return settings_.passes; }
   const std::shared_ptr<Network>& network() const { return network_; }
 
   /// A piece of what must be done before the first pass; true while more remains.
   bool Prepare() { return source_->Prepare(); }
+  /// Whether the next pass's batch can be had: false after a short wait for it.
+  bool Ready() { return source_->Ready(step_, end()); }
   /// One pass. Throws ERR_NOT_FINITE when the loss is no number any more.
   StepRecord Step();
 
@@ -65,6 +75,7 @@ class Trainer {
   void Restore(const TensorMap& state, int64_t step);
 
  private:
+  int64_t end() const { return std::min(settings_.until.value_or(settings_.passes), settings_.passes); }
   /// What the learning rates are multiplied by at this pass.
   double RateFactor() const;
   void Update(double factor);

@@ -1,0 +1,157 @@
+#include "core/matching/similarity.h"
+
+#include <ATen/Parallel.h>
+#include <c10/core/GradMode.h>
+
+#include <algorithm>
+
+namespace torchvid {
+
+namespace {
+
+/// So many query cells at once: their products with all keys of a frame stay in the cache.
+constexpr int64_t kBlock = 128;
+
+/// The product with the nearest key, and which it is.
+struct Nearest {
+  at::Tensor value;  // (Q)
+  at::Tensor index;  // (Q), int64; undefined where no gradient is wanted
+};
+
+/// Of `query` (Q, C) among `keys` (R, C), R > 0.
+Nearest FindNearest(const at::Tensor& query, const at::Tensor& keys, bool with_index) {
+  const auto count = query.size(0);
+  Nearest nearest{at::empty({count}, query.options()), {}};
+  if (with_index) nearest.index = at::empty({count}, query.options().dtype(at::kLong));
+  const auto transposed = keys.t();
+  const auto blocks = (count + kBlock - 1) / kBlock;
+  at::parallel_for(0, blocks, 1, [&](int64_t begin, int64_t end) {
+    c10::NoGradGuard no_grad;
+    for (int64_t block = begin; block < end; ++block) {
+      const auto first = block * kBlock;
+      const auto size = std::min(kBlock, count - first);
+      const auto products = at::mm(query.narrow(0, first, size), transposed);
+      auto value = nearest.value.narrow(0, first, size);
+      if (with_index) {
+        auto index = nearest.index.narrow(0, first, size);
+        at::max_out(value, index, products, 1);
+      } else {
+        at::amax_out(value, products, 1);
+      }
+    }
+  });
+  return nearest;
+}
+
+/// The cosine to the nearest of `keys`.
+at::Tensor SimilarityTo(const at::Tensor& query, const at::Tensor& keys) {
+  if (keys.size(0) == 0) return at::full({query.size(0)}, kNoSimilarity, query.options());
+  const bool gradients = c10::GradMode::is_enabled() && (query.requires_grad() || keys.requires_grad());
+  const auto nearest = FindNearest(query.detach(), keys.detach(), gradients);
+  if (!gradients) return nearest.value;
+  return (query * keys.index_select(0, nearest.index)).sum(1);
+}
+
+}  // namespace
+
+Reference MakeReference(const at::Tensor& keys, const at::Tensor& labels) {
+  Reference reference;
+  const auto where = [&](const at::Tensor& cells) { return keys.index_select(0, cells.nonzero().flatten()); };
+  for (const auto& label : labels.detach().unbind(0)) {
+    const auto highest = std::min(label.max().item<float>(), 0.5F);
+    const auto lowest = std::max(label.min().item<float>(), 0.5F);
+    reference.objects.push_back({where(label.ge(highest)), where(label.le(lowest))});
+  }
+  return reference;
+}
+
+at::Tensor Similarities(const at::Tensor& query, const Reference& reference) {
+  std::vector<at::Tensor> objects;
+  for (const auto& [object, others] : reference.objects)
+    objects.push_back(at::stack({SimilarityTo(query, object), SimilarityTo(query, others)}));
+  return at::stack(objects);
+}
+
+namespace {
+
+/// The frame's rows and columns that a cell may be matched with.
+struct Extent {
+  int64_t first;
+  int64_t last;  // the one after
+};
+
+Extent Around(int64_t place, int64_t window, int64_t size) {
+  return {std::max<int64_t>(place - window, 0), std::min(place + window + 1, size)};
+}
+
+/// Of one row of query cells: the products with the rows around it, (w, rows, w).
+at::Tensor RowProducts(const at::Tensor& query, const at::Tensor& keys, int64_t row, const Extent& rows) {
+  const auto width = query.size(1);
+  const auto band = keys.narrow(0, rows.first, rows.last - rows.first).reshape({-1, keys.size(2)});
+  return at::mm(query.select(0, row), band.t()).view({width, rows.last - rows.first, width});
+}
+
+/// Of each query cell and object: the best product and which cell it is, among the object's and the others.
+struct LocalBest {
+  at::Tensor value;  // (objects, 2, h * w)
+  at::Tensor index;  // (objects, 2, h * w), -1: none
+};
+
+LocalBest FindLocal(const at::Tensor& query, const at::Tensor& keys, const at::Tensor& labels,
+                    int64_t window) {
+  const auto height = query.size(0);
+  const auto width = query.size(1);
+  const auto cells = height * width;
+  const auto objects = labels.size(0);
+  LocalBest best{at::full({objects, 2, cells}, kNoSimilarity, query.options()),
+                 at::full({objects, 2, cells}, -1, query.options().dtype(at::kLong))};
+  const auto others = labels.le(0.5).to(at::kByte).contiguous();
+  const auto* is_other = others.const_data_ptr<uint8_t>();
+  auto* value = best.value.mutable_data_ptr<float>();
+  auto* index = best.index.mutable_data_ptr<int64_t>();
+  at::parallel_for(0, height, 1, [&](int64_t begin, int64_t end) {
+    c10::NoGradGuard no_grad;
+    for (int64_t y = begin; y < end; ++y) {
+      const auto rows = Around(y, window, height);
+      const auto products = RowProducts(query, keys, y, rows);
+      const auto* product = products.const_data_ptr<float>();
+      const auto row_size = (rows.last - rows.first) * width;
+      for (int64_t object = 0; object < objects; ++object) {
+        const auto* side = is_other + object * cells;
+        for (int64_t x = 0; x < width; ++x) {
+          const auto columns = Around(x, window, width);
+          const auto cell = y * width + x;
+          for (int64_t row = rows.first; row < rows.last; ++row) {
+            const auto* line = product + x * row_size + (row - rows.first) * width;
+            for (int64_t column = columns.first; column < columns.last; ++column) {
+              const auto key = row * width + column;
+              const auto slot = (object * 2 + side[key]) * cells + cell;
+              if (line[column] > value[slot]) {
+                value[slot] = line[column];
+                index[slot] = key;
+              }
+            }
+          }
+        }
+      }
+    }
+  });
+  return best;
+}
+
+}  // namespace
+
+at::Tensor LocalSimilarities(const at::Tensor& query, const at::Tensor& keys, const at::Tensor& labels,
+                             int64_t window) {
+  const auto best =
+      FindLocal(query.detach().contiguous(), keys.detach().contiguous(), labels.detach(), window);
+  if (!c10::GradMode::is_enabled() || !(query.requires_grad() || keys.requires_grad())) return best.value;
+  const auto channels = query.size(2);
+  const auto chosen = keys.reshape({-1, channels})
+                          .index_select(0, best.index.clamp_min(0).flatten())
+                          .view({labels.size(0), 2, -1, channels});
+  const auto products = (query.reshape({1, 1, -1, channels}) * chosen).sum(3);
+  return at::where(best.index.ge(0), products, best.value);
+}
+
+}  // namespace torchvid
