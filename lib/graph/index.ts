@@ -30,5 +30,5 @@ export {
   upsample,
 } from './builder.ts'
 export { averagePool, globalAveragePool, maxPool, type PoolOptions } from './pooling.ts'
-export { attention, mean, mergeBatch, norm, permute, splitBatch } from './shape-ops.ts'
+export { attention, mean, mergeBatch, norm, normalise, permute, splitBatch } from './shape-ops.ts'
 export type { Attributes, Graph, GraphInput, GraphNode, Init, PixelFormat } from './types.ts'

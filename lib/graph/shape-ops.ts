@@ -32,6 +32,12 @@ export function norm(x: Value, options: Named & { dimension: number }): Value {
   return reduction('norm', x, options)
 }
 
+/** Divided by the L2 norm over one dimension; zeros stay zeros: over dimension 1, unit vectors of channels. Default 1. */
+export function normalise(x: Value, options: Named & { dimension?: number } = {}): Value {
+  const dimension = checkInteger('normalise: dimension', options.dimension ?? 1, 0)
+  return layer('normalise', [x], x?.channels, { dimension }, options)
+}
+
 function reduction(op: string, x: Value, options: Named & { dimension: number }): Value {
   const dimension = checkInteger(`${op}: dimension`, options.dimension, 0)
   return layer(op, [x], dimension > 1 ? x?.channels : undefined, { dimension }, options)

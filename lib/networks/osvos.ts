@@ -1,10 +1,11 @@
 import { invalidArgument } from '../errors.ts'
 import { build, concat, conv, convTranspose, crop, input, maxPool, relu, type Value } from '../graph/index.ts'
 import type { Graph, Init, PixelFormat } from '../graph/types.ts'
+import { matcher } from './matcher.ts'
 import { mobilenetPixels, mobilenetTrunk } from './mobilenet.ts'
 
 /** The trunks OSVOS comes with. */
-export type OsvosBackbone = 'vgg16' | 'mobilenet'
+export type OsvosBackbone = 'vgg16' | 'mobilenet' | 'matcher'
 
 /** Pictures as Caffe's VGG16 takes them: BGR, 0..255, minus the ImageNet mean. */
 const vggPixels: PixelFormat = { order: 'BGR', mean: [104.00699, 116.66877, 122.67892], std: [1, 1, 1] }
@@ -88,6 +89,8 @@ function head(
  *
  * `'mobilenet'`: input RGB / 127.5 - 1; `side1`..`side5` after MobileNetV1's blocks 1, 3, 5, 11 and 12 (strides 2, 4, 8,
  * 16, 32) and `fuse`.
+ *
+ * `'matcher'`: `networks.matcher`, which matches frames and has no outputs of these names.
  * @throws TorchvidError ERR_INVALID_ARGUMENT
  */
 export function osvos(options: { backbone?: OsvosBackbone } = {}): Graph {
@@ -105,5 +108,6 @@ export function osvos(options: { backbone?: OsvosBackbone } = {}): Graph {
     const taps = [1, 3, 5, 11, 12].map((block, i) => ({ value: trunk[block] as Value, stride: 2 ** (i + 1) }))
     return build(head(image, taps, { distribution: 'kaimingNormalFanIn' }, false), { task: 'osvos', backbone })
   }
-  throw invalidArgument('backbone', backbone, "'vgg16' or 'mobilenet'")
+  if (backbone === 'matcher') return matcher()
+  throw invalidArgument('backbone', backbone, "'vgg16', 'mobilenet' or 'matcher'")
 }

@@ -71,6 +71,8 @@ export const onnxOps: Readonly<Record<string, OnnxOp>> = {
   splitBatch,
   mean: reduce('ReduceMean'),
   norm: reduce('ReduceL2'),
+  normalise: (layer) =>
+    layer.finish('LpNormalization', [layer.x.name], { axis: layer.attribute('dimension', 1), p: 2 }),
   select,
   padChannels,
   subsample,

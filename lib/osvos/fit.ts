@@ -22,6 +22,12 @@ export interface Augmentation {
 
 /** Settings of `OSVOS.fit`. Defaults are the trunk's own: VGG16's are the paper's code, MobileNet's were measured. */
 export interface FitOptions extends RunOptions<TrainingProgress> {
+  /**
+   * How much is done for quality, for a model that matches (`OSVOS.open('default')`): `'fast'`, nothing is trained;
+   * `'balanced'`, its decoder learns from the first frame; `'best'`, longer, and every frame is looked at in a mirror too.
+   * Default `'balanced'`. What each brings and costs: docs/results.md.
+   */
+  preset?: Preset
   /** Passes (forward and backward) per object. Default 1000 (VGG16), 200 (MobileNet). */
   iterations?: number
   /** Passes whose averaged gradients make one update. Default 5 (VGG16), 1 (MobileNet). */
@@ -42,6 +48,9 @@ export interface FitOptions extends RunOptions<TrainingProgress> {
   onWarning?: (message: string) => void
 }
 
+/** How much is done for quality. */
+export type Preset = 'fast' | 'balanced' | 'best'
+
 /** One object and the network that knows it. */
 export interface Head {
   id: number
@@ -57,11 +66,7 @@ export async function fitHeads(
   context: RunContext<TrainingProgress>,
 ): Promise<Head[]> {
   const settings = checkOptions(options, recipeOf(parent))
-  const picture = await readImage(image, 'image')
-  const { width, height } = picture
-  const objects = await readMask(mask, { objects: options.objects, width, height })
-  const warn = options.onWarning ?? ((message: string) => process.emitWarning(message))
-  for (const warning of objects.warnings) warn(warning)
+  const { picture, objects } = await readFirst(image, mask, options)
   const heads: Head[] = []
   const several = objects.ids.length > 1
   try {
@@ -83,6 +88,20 @@ export async function fitHeads(
     for (const head of heads) head.network.dispose()
     throw error
   }
+}
+
+/** The first frame and its objects; what is odd about the mask is told. */
+export async function readFirst(
+  image: ImageInput,
+  mask: ImageInput,
+  options: FitOptions,
+): Promise<{ picture: RawImage; objects: ObjectMask }> {
+  const picture = await readImage(image, 'image')
+  const { width, height } = picture
+  const objects = await readMask(mask, { objects: options.objects, width, height })
+  const warn = options.onWarning ?? ((message: string) => process.emitWarning(message))
+  for (const warning of objects.warnings) warn(warning)
+  return { picture, objects }
 }
 
 /** How the network takes pictures; every OSVOS graph says so. */

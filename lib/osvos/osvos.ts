@@ -3,9 +3,20 @@ import { invalidArgument, TorchvidError } from '../errors.ts'
 import { Network, type NetworkOptions } from '../network.ts'
 import { type OsvosBackbone, osvos as osvosGraph } from '../networks/index.ts'
 import type { Device, FrameSource, ImageInput } from '../types.ts'
-import { type FitOptions, fitHeads, type Head } from './fit.ts'
+import { FineTuning } from './fine-tuning.ts'
+import type { FitOptions, Head } from './fit.ts'
+import { Matching } from './matching.ts'
+import type { Method } from './method.ts'
+import { type ParentOptions, type ParentProgress, trainParent } from './parent.ts'
+import type { ParentData } from './parent-frames.ts'
 import { loadPretrained } from './pretrained.ts'
-import { type SegmentedFrame, type SegmentOptions, segmentFrames } from './segment.ts'
+import type { SegmentedFrame, SegmentOptions } from './segment.ts'
+
+/** A network of `networks.matcher` matches; any other is fine-tuned. */
+const isMatcher = (network: Network) => network.graph.labels?.backbone === 'matcher'
+
+const methodOf = (network: Network): Method =>
+  isMatcher(network) ? new Matching(network) : new FineTuning([{ id: 1, network }])
 
 /** Settings of `OSVOS.create`. */
 export interface OsvosOptions extends NetworkOptions {
@@ -25,12 +36,16 @@ export interface OsvosOptions extends NetworkOptions {
  * ```
  */
 export class OSVOS {
-  /** One network per object; a model that was not fitted has one, for object 1. */
-  readonly heads: readonly Head[]
+  private readonly method: Method
 
   /** @internal Use `create` or `open`. */
-  constructor(heads: Head[]) {
-    this.heads = heads
+  constructor(method: Method) {
+    this.method = method
+  }
+
+  /** One network per object; a model that was not fitted has one, for object 1. */
+  get heads(): readonly Head[] {
+    return this.method.heads
   }
 
   /**
@@ -47,7 +62,7 @@ export class OSVOS {
       network.dispose()
       throw error
     }
-    return new OSVOS([{ id: 1, network }])
+    return new OSVOS(methodOf(network))
   }
 
   /**
@@ -61,13 +76,13 @@ export class OSVOS {
       throw new TorchvidError('ERR_IO', message)
     }
     const network = await Network.open(path, options)
-    if (network.graph.outputs.fuse === undefined) {
+    if (network.graph.outputs.fuse === undefined && !isMatcher(network)) {
       const outputs = Object.keys(network.graph.outputs).join(', ')
       network.dispose()
       const message = `${path} is no OSVOS model: its outputs are ${outputs}; wanted one named fuse.`
       throw new TorchvidError('ERR_CHECKPOINT_MISMATCH', message)
     }
-    return new OSVOS([{ id: 1, network }])
+    return new OSVOS(methodOf(network))
   }
 
   /** The network, of the first object when there are several. */
@@ -86,7 +101,7 @@ export class OSVOS {
    */
   fit(image: ImageInput, mask: ImageInput, options: FitOptions = {}): Run<OSVOS, TrainingProgress> {
     if (typeof options !== 'object' || options === null) throw invalidArgument('options', options, 'an object')
-    return startRun(options, async (context) => new OSVOS(await fitHeads(this.network, image, mask, options, context)))
+    return startRun(options, async (context) => new OSVOS(await this.method.fit(image, mask, options, context)))
   }
 
   /**
@@ -95,7 +110,33 @@ export class OSVOS {
    * @throws (while iterating) TorchvidError ERR_INVALID_ARGUMENT, ERR_IO, ERR_OUT_OF_MEMORY, ERR_DISPOSED
    */
   segment(frames: FrameSource, options: SegmentOptions = {}): AsyncGenerator<SegmentedFrame, void, undefined> {
-    return segmentFrames([...this.heads], frames, options)
+    return this.method.segment(frames, options)
+  }
+
+  /**
+   * Trains this model offline on many videos with masks, so that it knows what objects are: the parent from which `fit`
+   * starts. The model itself is changed, and only at success. Frames are decoded while the network trains; their order and
+   * size follow from `seed` and the pass alone.
+   *
+   * ```ts
+   * await osvos.trainParent({ davis: 'DAVIS', split: 'train' }, { checkpoint: { path: 'parent.safetensors', every: 500 } })
+   * ```
+   * @param data a folder of DAVIS, or sequences of your own
+   * @returns a Run: its result is this model, its records one per pass
+   * @throws (rejects) TorchvidError ERR_INVALID_ARGUMENT: an option out of range, a model with several objects, or one that
+   *   matches; ERR_IO: a file that is missing or damaged; ERR_SHAPE: a mask of another size than its frame;
+   *   ERR_CHECKPOINT_MISMATCH; ERR_NOT_FINITE: training diverged; ERR_OUT_OF_MEMORY; ERR_DISPOSED
+   */
+  trainParent(data: ParentData, options: ParentOptions = {}): Run<OSVOS, ParentProgress> {
+    if (typeof options !== 'object' || options === null) throw invalidArgument('options', options, 'an object')
+    return startRun(options, async (context) => {
+      if (this.heads.length > 1) {
+        const given = `a model of ${this.heads.length} objects`
+        throw invalidArgument('trainParent', given, 'one that was not fitted to several objects')
+      }
+      await trainParent(this.network, data, options, context)
+      return this
+    })
   }
 
   /** Frees the networks. */

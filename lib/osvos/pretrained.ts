@@ -9,7 +9,7 @@ const torchvisionLayers = [0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28]
 const torchvisionStd = [0.229, 0.224, 0.225]
 
 /** Layers that no classifier's file has. */
-const headLayers = /^(side_prep|score_dsn|upscale_?|fuse)\./
+const headLayers = /^((side_prep|score_dsn|upscale_?|fuse)\.|key|feature|decode|logits)/
 
 /**
  * Loads a trunk's ImageNet weights, or a whole OSVOS network's weights, into a network of `networks.osvos`. For VGG16 both

@@ -55,7 +55,7 @@ const mobilenet: Recipe = {
   ],
 }
 
-const recipes: Record<OsvosBackbone, Recipe> = { vgg16, mobilenet }
+const recipes: Partial<Record<OsvosBackbone, Recipe>> = { vgg16, mobilenet }
 
 /** The recipe of a network, by the trunk that its graph names; MobileNet's for any other. */
 export function recipeOf(network: Network): Recipe {

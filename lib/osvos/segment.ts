@@ -1,8 +1,6 @@
 import { type Frame, openFrames } from '../data/frames.ts'
 import { checkInteger, checkNumber } from '../errors.ts'
-import { native } from '../native.ts'
 import type { FrameSource, RawImage } from '../types.ts'
-import { type Head, pixelsOf } from './fit.ts'
 
 /** Settings of `OSVOS.segment`. */
 export interface SegmentOptions {
@@ -30,30 +28,33 @@ export interface SegmentedFrame {
   image: RawImage
 }
 
-/**
- * One result per frame. The next frame is in the engine while the caller works on the last one; no more than that is
- * held, so memory does not grow with the video.
- */
-export async function* segmentFrames(
-  heads: Head[],
-  frames: FrameSource,
-  options: SegmentOptions,
-): AsyncGenerator<SegmentedFrame, void, undefined> {
-  const { threshold = 0.5, maxSize = 0, signal } = options
+/** The options with their defaults. */
+export function checkSegmentOptions(options: SegmentOptions): { threshold: number; maxSize: number } {
+  const { threshold = 0.5, maxSize = 0 } = options
   checkNumber('threshold', threshold, 0, 1)
   if (maxSize !== 0) checkInteger('maxSize', maxSize, 16)
-  const networks = heads.map((head) => head.network.handle)
-  const ids = heads.map((head) => head.id)
-  const settings = { pixels: pixelsOf((heads[0] as Head).network), output: 'fuse', threshold, maxSize }
-  const segmentOne = async ({ index, name, image }: Frame): Promise<SegmentedFrame> => {
-    const { mask, probability } = await native().segment(networks, ids, image, settings)
+  return { threshold, maxSize }
+}
+
+/**
+ * One result per frame, of what `segmentOne` makes of it; it is called in the frames' order. The next frame is in the
+ * engine while the caller works on the last one; no more than that is held, so memory does not grow with the video.
+ */
+export async function* segmentEach(
+  frames: FrameSource,
+  { signal }: SegmentOptions,
+  segmentOne: (frame: Frame) => Promise<Pick<SegmentedFrame, 'mask' | 'probability'>>,
+): AsyncGenerator<SegmentedFrame, void, undefined> {
+  const segmented = async (frame: Frame): Promise<SegmentedFrame> => {
+    const { mask, probability } = await segmentOne(frame)
+    const { index, name, image } = frame
     return { index, name, width: image.width, height: image.height, mask, probability, image }
   }
   let pending: Promise<SegmentedFrame> | undefined
   let failure: { error: unknown } | undefined
   try {
     for await (const frame of await openFrames(frames, { signal })) {
-      const next = segmentOne(frame)
+      const next = segmented(frame)
       next.catch(() => {}) // reported when it is its turn, or dropped with a loop that was left
       if (pending !== undefined) yield await pending
       signal?.throwIfAborted()

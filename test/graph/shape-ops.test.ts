@@ -187,3 +187,19 @@ describe('wrong', () => {
     await bad(/'scaling' must be 'softmax' or 'mean'/, (v) => graph.attention(v, v, v, { scaling: 'sum' as 'mean' }))
   })
 })
+
+test.each([0, 1, 2, 3])('normalise over dimension %i', async (dimension) => {
+  const y = await run([x], (v) => graph.normalise(v, { dimension }))
+  const length = (place: number[]) =>
+    Math.hypot(...Array.from({ length: x.shape[dimension]! }, (_, i) => valueAt(x, place.toSpliced(dimension, 1, i))!))
+  expectClose(
+    y,
+    fromPlaces(x.shape, (place) => valueAt(x, place)! / length(place)),
+  )
+})
+
+test('normalise keeps zeros, and refuses a dimension that is not there', async () => {
+  const zeros = { data: new Float32Array(6), shape: [2, 3] }
+  expectClose(await run([zeros], (v) => graph.normalise(v)), zeros, 0)
+  await refuses('ERR_SHAPE', /at least 4 dimensions/, () => run([zeros], (v) => graph.normalise(v, { dimension: 3 })))
+})

@@ -71,6 +71,15 @@ const table: Record<keyof typeof networks, { make: () => graph.Graph; shapes: [S
       shapes: [{ image: [1, 3, 32, 48] }, { image: [2, 3, 37, 29] }],
     },
   ],
+  matcher: [
+    {
+      make: networks.matcher,
+      shapes: [
+        { image: [1, 3, 32, 48], cues: [1, 7, 4, 6] },
+        { image: [2, 3, 64, 32], cues: [2, 7, 8, 4] },
+      ],
+    },
+  ],
 }
 
 /** Features of one video, and of two with other crops and lengths. */

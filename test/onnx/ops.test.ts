@@ -8,7 +8,7 @@ import { agree, exported, randomNetwork } from './helpers.ts'
 const folder = scratch()
 const { add, averagePool, batchNorm, concat, conv, convTranspose, crop, dropout, flatten, input, linear } = graph
 const { globalAveragePool, matmul, maxPool, multiply, padChannels, relu, relu6, select, sigmoid, subsample } = graph
-const { upsample, permute, mergeBatch, splitBatch, mean, norm, attention } = graph
+const { upsample, permute, mergeBatch, splitBatch, mean, norm, normalise, attention } = graph
 
 type Value = graph.Value
 type Shape = (number | null)[]
@@ -287,12 +287,13 @@ test('permute, mergeBatch, splitBatch', async () => {
   )
 })
 
-test.each([17, 22])('mean and norm over each dimension, opset %i', async (opset) => {
+test.each([17, 22])('mean, norm and normalise over each dimension, opset %i', async (opset) => {
   const over = (x: Value) =>
     Object.fromEntries(
       [0, 1, 2, 3].flatMap((dimension) => [
         [`mean${dimension}`, mean(x, { dimension })],
         [`norm${dimension}`, norm(x, { dimension })],
+        [`unit${dimension}`, normalise(x, { dimension })],
       ]),
     )
   await one(over, odd, opset)

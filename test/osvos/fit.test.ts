@@ -290,8 +290,11 @@ describe('several objects', () => {
     const fitted = await run
     expect(fitted.heads.map(({ id }) => id)).toEqual([1, 2])
     const alone = await Promise.all(
-      fitted.heads.map(async (head) => {
-        for await (const { probability } of new OSVOS([head]).segment([picture])) return probability
+      fitted.heads.map(async ({ id, network }) => {
+        const path = join(folder, `object ${id}.safetensors`)
+        await network.save(path)
+        const head = await OSVOS.open(path, { device: 'cpu' })
+        for await (const { probability } of head.segment([picture])) return probability
       }),
     )
     for await (const { mask: found, probability } of fitted.segment([picture])) {
