@@ -24,8 +24,13 @@ export {
 export * as networks from './networks/index.ts'
 export type { ExportOnnxOptions } from './onnx/export.ts'
 export type { OnnxShape } from './onnx/shapes.ts'
-export type { Augmentation, FitOptions, Head } from './osvos/fit.ts'
+export type { Augmentation } from './osvos/augmentation.ts'
+export type { FitOptions, Head, Preset } from './osvos/fit.ts'
 export { OSVOS, type OsvosOptions } from './osvos/osvos.ts'
+export type { ParentOptions, ParentProgress, ParentValidation } from './osvos/parent.ts'
+export type { ParentData, ParentSequence } from './osvos/parent-frames.ts'
+export type { FrameScore, ParentScore } from './osvos/parent-validation.ts'
+export type { Box, Prompt, PromptOptions } from './osvos/prompt.ts'
 export type { SegmentedFrame, SegmentOptions } from './osvos/segment.ts'
 export type {
   DetectionList,

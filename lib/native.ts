@@ -55,6 +55,13 @@ export interface Native {
   rocAuc(scores: TensorData, labels: TensorData): Promise<number>
   prAuc(scores: TensorData, labels: TensorData): Promise<number>
   averagePrecision(scores: TensorData, labels: TensorData): Promise<number>
+  /** `unclear`: ids of objects for which an ellipse stands. */
+  maskFromPrompt(image: RawImage, prompt: NativePrompt): Promise<{ data: Uint8Array; unclear: number[] }>
+  /** For tests of the cut: rows of a node and its capacities from the source and to the sink; of two nodes and both ways. */
+  minimumCut(graph: { nodes: number; terminals: number[][]; edges: number[][] }): {
+    flow: number
+    withSource: Uint8Array
+  }
   resizeImage(image: RawImage, size: { width: number; height: number }): Promise<RawImage>
   clipFeatures(network: NativeNetwork, frames: RawImage[], options: NativeClip): Promise<Float32Array>
   info(): Promise<{ builtFor: string; threads: number; cpuCapability: string }>
@@ -80,6 +87,8 @@ export const nativeFunctions: readonly (keyof Native)[] = [
   'rocAuc',
   'prAuc',
   'averagePrecision',
+  'maskFromPrompt',
+  'minimumCut',
   'resizeImage',
   'clipFeatures',
   'info',
@@ -99,7 +108,8 @@ export interface NativeNetwork {
   read(name: string): Promise<TensorData>
   write(name: string, tensor: TensorData): Promise<void>
   load(path: string, tensors: { name: string; tensor: NativeTensorRow }[]): Promise<void>
-  save(path: string, metadata: Record<string, string>): Promise<void>
+  /** `half`: in 16 bits. */
+  save(path: string, metadata: Record<string, string>, half: boolean): Promise<void>
   clone(): Promise<NativeNetwork>
   /** Another graph over this network's own tensors, found by name; both see what either changes. */
   view(graph: object): Promise<NativeNetwork>
@@ -213,6 +223,13 @@ export interface NativePixels {
   order: 'RGB' | 'BGR'
   mean: number[]
   std: number[]
+}
+
+/** Boxes of whole pixels inside the picture, or a byte a pixel: 0, an object's id, or 255 for background. */
+export interface NativePrompt {
+  boxes?: { x: number; y: number; width: number; height: number }[]
+  marks?: NativeMask
+  seed: number
 }
 
 /** A mask at the border: object where non-zero. */

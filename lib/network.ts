@@ -125,11 +125,16 @@ export class Network {
 
   /**
    * Saves graph and weights as one safetensors file, whole or not at all.
-   * @throws TorchvidError ERR_IO, ERR_DISPOSED
+   * @param options `precision`: `'float16'` halves the file; weights keep about 3 decimal digits. Default `'float32'`
+   * @throws TorchvidError ERR_INVALID_ARGUMENT, ERR_IO, ERR_DISPOSED
    */
-  async save(file: string): Promise<void> {
+  async save(file: string, options: { precision?: 'float32' | 'float16' } = {}): Promise<void> {
     if (typeof file !== 'string' || file === '') throw invalidArgument('path', file, 'the path of the file to write')
-    await this.handle.save(file, this.metadata())
+    const { precision = 'float32' } = options
+    if (!['float32', 'float16'].includes(precision)) {
+      throw invalidArgument('precision', precision, "'float32' or 'float16'")
+    }
+    await this.handle.save(file, this.metadata(), precision === 'float16')
   }
 
   /**

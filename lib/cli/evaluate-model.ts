@@ -2,20 +2,10 @@ import { parse } from 'node:path'
 import type { DavisSequence } from '../data/davis.ts'
 import { writeMask } from '../data/mask-files.ts'
 import type { FitOptions } from '../osvos/fit.ts'
-import { OSVOS } from '../osvos/osvos.ts'
+import type { OSVOS } from '../osvos/osvos.ts'
 import type { RawImage } from '../types.ts'
 import type { EvaluateFlags } from './evaluate-flags.ts'
 import { type LabelMap, readLabelMap } from './evaluate-masks.ts'
-import { modelOf } from './evaluate-settings.ts'
-
-/** The model that is evaluated. */
-export async function openModel(flags: EvaluateFlags, warn: (message: string) => void): Promise<OSVOS> {
-  const { backbone, pretrained, device, seed } = flags
-  const model = modelOf(flags)
-  if (model !== undefined) return await OSVOS.open(model, { device })
-  if (pretrained === undefined) warn('without --pretrained or --model the trunk starts from random weights.')
-  return await OSVOS.create({ backbone, pretrained, device, seed })
-}
 
 /** What a model made of a sequence. */
 export interface Segmented {

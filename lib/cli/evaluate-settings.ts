@@ -6,6 +6,7 @@ import { damaged } from '../data/binary-file.ts'
 import type { DavisSequence } from '../data/davis.ts'
 import { packageRoot, packageVersion } from '../libtorch/package.ts'
 import type { EvaluateFlags } from './evaluate-flags.ts'
+import { modelOf } from './osvos-model.ts'
 
 /** All that a sequence's figures depend on, by the option that decides it. */
 export type Settings = Record<string, string>
@@ -39,11 +40,6 @@ export async function settingsOf(flags: EvaluateFlags): Promise<Settings> {
     ...common,
     torchvid: packageVersion(),
   }
-}
-
-/** Which model is meant: a file's name, or undefined for a trunk of its own. */
-export function modelOf({ model, backbone, pretrained }: EvaluateFlags): string | undefined {
-  return model ?? (backbone === undefined && pretrained === undefined ? 'default' : undefined)
 }
 
 /** What tells a sequence's files from others: names and sizes of pictures, annotations and, where given, masks. */

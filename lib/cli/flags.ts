@@ -1,5 +1,7 @@
 import type { FeatureDataset } from '../data/feature-lists.ts'
 import type { OsvosBackbone } from '../networks/index.ts'
+import type { Preset } from '../osvos/fit.ts'
+import type { Box } from '../osvos/prompt.ts'
 import type { Device } from '../types.ts'
 import type { DatasetName } from './image-data.ts'
 
@@ -13,12 +15,17 @@ export interface InspectFlags {
   json?: boolean
 }
 
-/** The options of `torchvid segment`. */
+/** The options of `torchvid segment`; one of `mask`, `box` and `scribble` says where the objects are. */
 export interface SegmentFlags {
+  /** Empty with `box` or `scribble`. */
   mask: string
+  box?: Box[]
+  scribble?: string
   out: string
+  /** Absent, as `backbone` and `pretrained`: the default one. */
   model?: string
-  backbone: OsvosBackbone
+  preset?: Preset
+  backbone?: OsvosBackbone
   pretrained?: string
   iterations?: number
   learningRate?: number

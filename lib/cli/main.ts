@@ -10,6 +10,7 @@ import { rtfmCommand } from './rtfm.ts'
 import { segmentCommand } from './segment.ts'
 import { setupCommand } from './setup.ts'
 import { slimCommand } from './slim.ts'
+import { trainParentCommand } from './train-parent.ts'
 
 /** Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted. */
 async function main(): Promise<void> {
@@ -20,6 +21,7 @@ async function main(): Promise<void> {
     .configureOutput({ outputError: (text, write) => write(text.replace(/^error: /, 'ERR_INVALID_ARGUMENT: ')) })
   for (const make of [
     segmentCommand,
+    trainParentCommand,
     evaluateCommand,
     slimCommand,
     rtfmCommand,

@@ -8,7 +8,7 @@ export interface Report {
   /** Names and values, in order. */
   settings: [string, string][]
   results: [string, string][]
-  /** The loss of every step, one list for each object. */
+  /** The loss of every step, one list for each network that learnt. */
   losses: { id: number; values: number[] }[]
   tiles: Tile[]
 }
@@ -27,8 +27,7 @@ export async function writeReport(path: string, report: Report): Promise<void> {
 <div class="frames">${pictures.join('\n')}</div>
 <h2>Results</h2>
 ${table(report.results)}
-<h2>Loss</h2>
-${lossCurve(report.losses)}
+${report.losses.length === 0 ? '' : `<h2>Loss</h2>\n${lossCurve(report.losses)}`}
 <h2>Settings</h2>
 ${table(report.settings)}
 </html>

@@ -4,15 +4,18 @@ import { ffmpegPath } from '../data/ffmpeg.ts'
 import { openFrames } from '../data/frames.ts'
 import { readMask } from '../data/mask.ts'
 import { TorchvidError } from '../errors.ts'
-import { OSVOS } from '../osvos/osvos.ts'
+import type { Head } from '../osvos/fit.ts'
+import type { OSVOS } from '../osvos/osvos.ts'
+import { isPrompt, type Prompt, readPrompt } from '../osvos/prompt.ts'
 import * as runtime from '../runtime.ts'
 import type { RawImage } from '../types.ts'
 import type { SegmentFlags } from './flags.ts'
 import { Interrupted } from './interrupt.ts'
+import { modelOf, openModel } from './osvos-model.ts'
 import { Outputs, type Pictures } from './outputs.ts'
 import { checkPlaces } from './places.ts'
 import { createProgress, formatSeconds, type Progress } from './progress.ts'
-import { writeReport } from './report.ts'
+import { type Report, writeReport } from './report.ts'
 
 const DEFAULT_FPS = 24
 const EVENT_EVERY_MS = 300
@@ -58,7 +61,8 @@ export async function segment(frames: string, flags: SegmentFlags, signal: Abort
   let model: OSVOS | undefined
   try {
     const source = await readSource(job)
-    await checkPlaces(frames, flags)
+    // Boxes lie in no file that could be written over; the output folder itself stands for none.
+    await checkPlaces(frames, { ...flags, mask: flags.mask || flags.scribble || flags.out })
     const fit = await fitFirst(job, source)
     model = fit.model
     if (flags.saveModel !== undefined) await saveModel(model, flags.saveModel)
@@ -75,33 +79,30 @@ async function readSource({ frames, flags, signal }: Job): Promise<Source> {
   const reader = await openFrames(frames, { signal })
   for await (const { image } of reader) {
     const { width, height } = image
-    await readMask(flags.mask, { objects: flags.objects, width, height })
+    const start = startOf(flags)
+    if (isPrompt(start)) await readPrompt(start, image)
+    else await readMask(start, { objects: flags.objects, width, height })
     return { first: image, count: reader.count, fps: reader.fps }
   }
   throw new TorchvidError('ERR_IO', `${frames} has no frames.`)
 }
 
-async function openModel({ flags, progress }: Job): Promise<OSVOS> {
-  const { model, backbone, pretrained, device, seed } = flags
-  if (model !== undefined) return await OSVOS.open(model, { device })
-  if (pretrained === undefined) {
-    progress.message(
-      'Warning: without --pretrained or --model the trunk starts from random weights; expect poorer masks.',
-    )
-  }
-  return await OSVOS.create({ backbone, pretrained, device, seed })
+/** What says where the objects are. */
+function startOf({ mask, box, scribble }: SegmentFlags): string | Prompt {
+  if (box !== undefined) return { box }
+  return scribble === undefined ? mask : { scribble }
 }
 
 async function fitFirst(job: Job, { first }: Source): Promise<Fit> {
   const { flags, signal, progress, emit } = job
-  const { iterations, learningRate, maxSize, objects, device, seed, resume, checkpoint, every } = flags
-  const parent = await openModel(job)
+  const { preset, iterations, learningRate, maxSize, objects, device, seed, resume, checkpoint, every } = flags
+  const parent = await openModel(flags, (warning) => progress.message(`Warning: ${warning}`))
   const fit = { losses: [] as Fit['losses'], learningRate: 0, steps: 0 }
   let emittedAt = 0
   const started = performance.now()
   try {
-    const run = parent.fit(first, flags.mask, {
-      ...{ iterations, learningRate, maxSize, objects, device, seed, resume, signal },
+    const run = parent.fit(first, startOf(flags), {
+      ...{ preset, iterations, learningRate, maxSize, objects, device, seed, resume, signal },
       ...(checkpoint === undefined ? {} : { checkpoint: { path: checkpoint, every } }),
       onWarning: (message) => progress.message(`Warning: ${message}`),
     })
@@ -129,10 +130,11 @@ async function fitFirst(job: Job, { first }: Source): Promise<Fit> {
   }
 }
 
-/** One object's network in `file`; those of several, each with its id before the ending. */
+/** The network in `file`; several, each with its object's id before the ending. */
 async function saveModel(model: OSVOS, file: string): Promise<void> {
-  for (const { id, network } of model.heads) {
-    await network.save(model.heads.length === 1 ? file : file.replace(/(\.[^./\\]*)?$/, `-object${id}$1`))
+  const heads = headsOf(model)
+  for (const { id, network } of heads) {
+    await network.save(heads.length === 1 ? file : file.replace(/(\.[^./\\]*)?$/, `-object${id}$1`))
   }
 }
 
@@ -210,7 +212,7 @@ async function finish(job: Job, fit: Fit, { outputs, pictures, seconds }: Segmen
     ...(report === undefined ? [] : [['Report', report] as [string, string]]),
   ]
   if (report !== undefined) {
-    const losses = objects.map((id, i) => ({ id, values: lossesOf(fit, i) }))
+    const losses = lossesOf(fit)
     const settings = await settingsOf(job, fit)
     const tiles = await outputs.tiles(REPORT_TILES)
     await writeReport(report, { title: `torchvid segment ${job.frames}`, settings, results, losses, tiles })
@@ -231,20 +233,40 @@ async function finish(job: Job, fit: Fit, { outputs, pictures, seconds }: Segmen
   if (!flags.json) for (const [name, value] of results) console.log(`${name.padEnd(14)} ${value}`)
 }
 
-/** The losses of one of the model's objects, by its place; all take the same number of steps. */
-function lossesOf({ model, losses, steps }: Fit, place: number): number[] {
-  const each = steps / model.heads.length
-  return losses.filter(({ step }) => Math.floor((step - 1) / each) === place).map(({ loss }) => loss)
+/** The losses of each network, under its object's id: one after the other learnt, all with the same number of steps. */
+function lossesOf({ model, losses, steps }: Fit): Report['losses'] {
+  if (losses.length === 0) return []
+  const heads = headsOf(model)
+  const each = steps / heads.length
+  return heads.map(({ id }, place) => ({
+    id,
+    values: losses.filter(({ step }) => Math.floor((step - 1) / each) === place).map(({ loss }) => loss),
+  }))
 }
+
+/** One head for each network: objects may share one. */
+function headsOf({ heads }: OSVOS): Head[] {
+  return heads.filter(({ network }, i) => heads.findIndex((head) => head.network === network) === i)
+}
+
+function startSettings({ mask, box, scribble }: SegmentFlags): [string, string][] {
+  if (scribble !== undefined) return [['scribble', scribble]]
+  if (box === undefined) return [['mask', mask]]
+  return box.map(({ x, y, width, height }) => ['box', `${width} x ${height} pixels at (${x}, ${y})`])
+}
+
+const presetSettings = ({ preset }: SegmentFlags): [string, string][] =>
+  preset === undefined ? [] : [['preset', preset]]
 
 async function settingsOf({ frames, flags }: Job, fit: Fit): Promise<[string, string][]> {
   const { version, libtorch, threads, cpuCapability } = await runtime.info()
   return [
     ['frames', frames],
-    ['mask', flags.mask],
-    ['model', flags.model ?? `${flags.backbone}, ${flags.pretrained ?? 'random weights'}`],
+    ...startSettings(flags),
+    ['model', modelOf(flags) ?? `${flags.backbone ?? 'mobilenet'}, ${flags.pretrained ?? 'random weights'}`],
+    ...presetSettings(flags),
     ['steps', String(fit.steps)],
-    ['learning rate', fit.learningRate.toPrecision(3)],
+    ...(fit.steps === 0 ? [] : [['learning rate', fit.learningRate.toPrecision(3)] as [string, string]]),
     ['longer side', flags.maxSize === undefined ? 'as it is' : String(flags.maxSize)],
     ['threshold', String(flags.threshold ?? 0.5)],
     ['seed', String(flags.seed)],

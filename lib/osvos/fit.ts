@@ -3,22 +3,13 @@ import { readImage } from '../data/image.ts'
 import { type ObjectMask, readMask } from '../data/mask.ts'
 import type { RunContext, RunOptions, TrainingProgress } from '../engine/run.ts'
 import { checkFiles, checkpointOf, ProgressTracker, resumeOf, runTraining, trainingBasics } from '../engine/training.ts'
-import { checkInteger, checkNumber, invalidArgument, TorchvidError } from '../errors.ts'
+import { checkInteger, checkNumber, TorchvidError } from '../errors.ts'
 import type { PixelFormat } from '../graph/types.ts'
 import type { NativeOneShot, NativeTraining } from '../native.ts'
 import { Network } from '../network.ts'
 import type { ImageInput, RawImage } from '../types.ts'
+import { type Augmentation, checkAugment } from './augmentation.ts'
 import { type Recipe, recipeOf } from './recipe.ts'
-
-/** The augmentation of `fit`: a flip, then rotation and scaling about the centre; outside is mean colour, background. */
-export interface Augmentation {
-  /** Probability of a flip. Default 0.5. */
-  flip?: number
-  /** Degrees; uniform in [-rotation, rotation]. Default 30. */
-  rotation?: number
-  /** Uniform in [low, high]. Default [0.75, 1.25]. */
-  scale?: [low: number, high: number]
-}
 
 /** Settings of `OSVOS.fit`. Defaults are the trunk's own: VGG16's are the paper's code, MobileNet's were measured. */
 export interface FitOptions extends RunOptions<TrainingProgress> {
@@ -140,18 +131,6 @@ function checkOptions(options: FitOptions, recipe: Recipe): Settings {
     source: { kind: 'oneShot', maxSize, augment: checkAugment(options.augment) },
     objective: { kind: 'classBalanced', outputs: { fuse: 1 }, reduction: recipe.reduction },
   }
-}
-
-function checkAugment(augment: FitOptions['augment'] = {}): NativeOneShot['augment'] {
-  if (augment === false) return null
-  if (typeof augment !== 'object' || augment === null) throw invalidArgument('augment', augment, 'settings, or false')
-  const { flip = 0.5, rotation = 30, scale = [0.75, 1.25] } = augment
-  checkNumber('augment.flip', flip, 0, 1)
-  checkNumber('augment.rotation', rotation, 0, 180)
-  if (!Array.isArray(scale) || scale.length !== 2) throw invalidArgument('augment.scale', scale, 'two numbers')
-  checkNumber('augment.scale[0]', scale[0], 0.01)
-  checkNumber('augment.scale[1]', scale[1], scale[0])
-  return { flip, rotation, scale }
 }
 
 /**

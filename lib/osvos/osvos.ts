@@ -1,20 +1,25 @@
+import { join } from 'node:path'
 import { type Run, startRun, type TrainingProgress } from '../engine/run.ts'
 import { invalidArgument, TorchvidError } from '../errors.ts'
+import { packageRoot } from '../libtorch/package.ts'
 import { Network, type NetworkOptions } from '../network.ts'
 import { type OsvosBackbone, osvos as osvosGraph } from '../networks/index.ts'
-import type { Device, FrameSource, ImageInput } from '../types.ts'
+import type { Device, FrameSource, ImageInput, RawImage } from '../types.ts'
 import { FineTuning } from './fine-tuning.ts'
 import type { FitOptions, Head } from './fit.ts'
+import { isMatcher } from './matcher-parent.ts'
 import { Matching } from './matching.ts'
 import type { Method } from './method.ts'
 import { type ParentOptions, type ParentProgress, trainParent } from './parent.ts'
 import type { ParentData } from './parent-frames.ts'
 import { loadPretrained } from './pretrained.ts'
+import { drawn, maskFrom, type Prompt, type PromptOptions } from './prompt.ts'
 import type { SegmentedFrame, SegmentOptions } from './segment.ts'
 
-/** A network of `networks.matcher` matches; any other is fine-tuned. */
-const isMatcher = (network: Network) => network.graph.labels?.backbone === 'matcher'
+/** The model that comes with the package: models/README.md. */
+const defaultModel = () => join(packageRoot(), 'models', 'default.safetensors')
 
+/** A network of `networks.matcher` matches; any other is fine-tuned. */
 const methodOf = (network: Network): Method =>
   isMatcher(network) ? new Matching(network) : new FineTuning([{ id: 1, network }])
 
@@ -66,16 +71,11 @@ export class OSVOS {
   }
 
   /**
-   * A model from a file: what `osvos.network.save` or a checkpoint of `fit` wrote.
+   * The model that comes with the package (`'default'`), or one from a file: what `osvos.network.save` or a checkpoint of `fit` wrote.
    * @throws TorchvidError ERR_IO, ERR_CHECKPOINT_FORMAT, ERR_CHECKPOINT_MISMATCH when it is another kind of network
    */
   static async open(path: string, options: { device?: Device } = {}): Promise<OSVOS> {
-    if (path === 'default') {
-      const message =
-        "This version comes without a default model. Use OSVOS.create({ backbone: 'mobilenet', pretrained: 'weights.safetensors' }), or open a model of your own."
-      throw new TorchvidError('ERR_IO', message)
-    }
-    const network = await Network.open(path, options)
+    const network = await Network.open(path === 'default' ? defaultModel() : path, options)
     if (network.graph.outputs.fuse === undefined && !isMatcher(network)) {
       const outputs = Object.keys(network.graph.outputs).join(', ')
       network.dispose()
@@ -83,6 +83,14 @@ export class OSVOS {
       throw new TorchvidError('ERR_CHECKPOINT_MISMATCH', message)
     }
     return new OSVOS(methodOf(network))
+  }
+
+  /**
+   * The mask that `fit` makes of boxes or of a scribble, to look at and to mend; it can be given to `fit` in their place.
+   * @throws TorchvidError ERR_INVALID_ARGUMENT, ERR_SHAPE, ERR_IO: a bad box, scribble or picture
+   */
+  static maskFrom(image: ImageInput, prompt: Prompt, options: PromptOptions = {}): Promise<RawImage> {
+    return maskFrom(image, prompt, options)
   }
 
   /** The network, of the first object when there are several. */
@@ -94,14 +102,17 @@ export class OSVOS {
    * Learns the object of `mask` from one picture. Gives a new model; this one is unchanged. A mask with several ids
    * (a palette PNG, say) fits one network per id, one after the other.
    * @param image the picture, of any size
-   * @param mask object = above 0, of the picture's size; any two values will do
+   * @param mask object = above 0, of the picture's size; any two values will do; or a box or a scribble (see `Prompt`)
    * @returns a Run: its result is the fitted model, its records one per pass
    * @throws (rejects) TorchvidError ERR_INVALID_ARGUMENT: an option out of range, an empty or full mask; ERR_SHAPE: the
    *   sizes differ; ERR_IO: a file that cannot be read; ERR_NOT_FINITE: training diverged; ERR_OUT_OF_MEMORY; ERR_DISPOSED
    */
-  fit(image: ImageInput, mask: ImageInput, options: FitOptions = {}): Run<OSVOS, TrainingProgress> {
+  fit(image: ImageInput, mask: ImageInput | Prompt, options: FitOptions = {}): Run<OSVOS, TrainingProgress> {
     if (typeof options !== 'object' || options === null) throw invalidArgument('options', options, 'an object')
-    return startRun(options, async (context) => new OSVOS(await this.method.fit(image, mask, options, context)))
+    return startRun(options, async (context) => {
+      const drawing = await drawn(image, mask, options)
+      return new OSVOS(await this.method.fit(image, drawing, options, context))
+    })
   }
 
   /**

@@ -1,6 +1,12 @@
-import { readLabelledFrame } from '../data/frame-cache.ts'
+import { type LabelledFrame, readLabelledFrame } from '../data/frame-cache.ts'
 import { type NativeNetwork, type NativePixels, native } from '../native.ts'
 import type { ParentFrame, ParentVideo } from './parent-frames.ts'
+
+/** J and F of one frame, or means of them. */
+export interface FrameScore {
+  jaccard: number
+  contour: number
+}
 
 /** What a parent's masks are like, no frame of the video known to it. */
 export interface ParentScore {
@@ -26,7 +32,7 @@ export async function measureParent(
 ): Promise<ParentScore> {
   const sequences: ParentScore['sequences'] = []
   for (const { name, frames } of videos) {
-    const scores: { jaccard: number; contour: number }[] = []
+    const scores: FrameScore[] = []
     for (const frame of frames) {
       signal.throwIfAborted()
       scores.push(await measureFrame(network, pixels, frame))
@@ -38,18 +44,22 @@ export async function measureParent(
 
 async function measureFrame(network: NativeNetwork, pixels: NativePixels, { image, mask, what }: ParentFrame) {
   const frame = await readLabelledFrame(image, mask, what)
-  const { width, height } = frame.image
   const settings = { pixels, output: 'fuse', threshold: 0.5, maxSize: 0 }
-  const { mask: data } = await native().segment([network], [1], frame.image, settings)
-  const found = { data, width, height }
-  const [jaccard, contour] = await Promise.all([
-    native().jaccard(found, frame.mask),
-    native().contour(found, frame.mask),
-  ])
+  const { mask: found } = await native().segment([network], [1], frame.image, settings)
+  return await scoreMask(found, frame)
+}
+
+/** J and F of a frame's mask. */
+export async function scoreMask(found: Uint8Array, { mask }: LabelledFrame): Promise<FrameScore> {
+  const { width, height } = mask
+  const given = { data: found, width, height }
+  const [jaccard, contour] = await Promise.all([native().jaccard(given, mask), native().contour(given, mask)])
   return { jaccard, contour }
 }
 
-function meanOf(scores: { jaccard: number; contour: number }[]): { jaccard: number; contour: number } {
+/** The means of J and of F; 0 of none. */
+export function meanOf(scores: FrameScore[]): FrameScore {
+  if (scores.length === 0) return { jaccard: 0, contour: 0 }
   const mean = (key: 'jaccard' | 'contour') => scores.reduce((sum, score) => sum + score[key], 0) / scores.length
   return { jaccard: mean('jaccard'), contour: mean('contour') }
 }

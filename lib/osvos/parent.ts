@@ -1,10 +1,11 @@
 import type { RunContext, RunOptions, TrainingProgress } from '../engine/run.ts'
-import { checkFiles, ProgressTracker, trainingBasics } from '../engine/training.ts'
+import { checkFiles, type MakeSample, ProgressTracker, trainingBasics } from '../engine/training.ts'
 import { checkInteger, invalidArgument } from '../errors.ts'
-import type { NativeTraining } from '../native.ts'
+import type { NativeNetwork, NativeTraining } from '../native.ts'
 import type { Network } from '../network.ts'
-import { type Augmentation, pixelsOf } from './fit.ts'
-import { checkAugment } from './parent-augment.ts'
+import { type Augmentation, checkAugment } from './augmentation.ts'
+import { pixelsOf } from './fit.ts'
+import { isMatcher, matcherPlan } from './matcher-parent.ts'
 import { openVideos, type ParentData, ParentSampler, type ParentVideo } from './parent-frames.ts'
 import { parentSettings } from './parent-recipe.ts'
 import { type RoundMeasure, trainInRounds } from './parent-rounds.ts'
@@ -29,7 +30,9 @@ export type ParentValidation = ParentData & {
 
 /**
  * Settings of `OSVOS.trainParent`. Defaults are the trunk's own: VGG16's are those of the paper's code; MobileNet's are
- * values in common use, not tuned by experiment.
+ * values in common use, not tuned by experiment. A matcher (`backbone: 'matcher'`) learns from clips of 4 frames, 4 a pass;
+ * of the settings here `epochs` or `steps` (default 3000), `learningRate` (1e-3), `weightDecay` (1e-4), `cache` and
+ * `validation` are its.
  */
 export interface ParentOptions extends RunOptions<ParentProgress> {
   /** Times every frame is seen, one frame a pass. Default 240 (VGG16), 12 (MobileNet). */
@@ -62,6 +65,16 @@ export interface ParentOptions extends RunOptions<ParentProgress> {
   validation?: ParentValidation
 }
 
+/** What sets the training of one kind of parent apart from another's. */
+export interface ParentPlan {
+  passes: number
+  /** Passes in which every frame is seen about once. */
+  perEpoch: number
+  training: Pick<NativeTraining, 'passes' | 'accumulate' | 'schedule' | 'optimizer' | 'objective' | 'source'>
+  makeSample: MakeSample
+  measure(network: NativeNetwork, videos: ParentVideo[], signal: AbortSignal): Promise<ParentScore>
+}
+
 /** Passes whose samples are made while one trains. */
 const AHEAD = 3
 
@@ -78,38 +91,25 @@ export async function trainParent(
   options: ParentOptions,
   { signal, report }: RunContext<ParentProgress>,
 ): Promise<void> {
-  if (network.graph.outputs.fuse === undefined) {
-    const outputs = Object.keys(network.graph.outputs).join(', ')
-    throw invalidArgument(
-      'trainParent',
-      `a network with outputs ${outputs}`,
-      'one with an output fuse (networks.osvos)',
-    )
-  }
   const basics = trainingBasics(options)
   checkFiles(options)
-  const { shuffle = true, cache = DEFAULT_CACHE } = options
-  if (typeof shuffle !== 'boolean') throw invalidArgument('shuffle', shuffle, 'true or false')
-  checkInteger('cache', cache, 0)
-  const augment = checkAugment(options.augment)
-  const pixels = pixelsOf(network)
-  const frames = (await openVideos(data, 'data')).flatMap((video) => video.frames)
-  const { passes, sizes, training } = parentSettings(network, options, frames.length)
-  const validation = await validationOf(network, options.validation, frames.length, signal)
-  const sampler = new ParentSampler(frames, { seed: basics.seed, shuffle, sizes, cache })
-  const whole: NativeTraining = { ...basics, ...training, source: { kind: 'feed', ahead: AHEAD, pixels, augment } }
+  const videos = await openVideos(data, 'data')
+  const plan = isMatcher(network) ? matcherPlan(network, videos, options) : stillsPlan(network, videos, options)
+  const { passes, perEpoch } = plan
+  const validation = await validationOf(plan, options.validation, signal)
+  const whole: NativeTraining = { ...basics, ...plan.training }
   const tracker = new ProgressTracker(passes)
   const { handle } = await trainInRounds(network, whole, {
     checkpoint: options.checkpoint,
     resume: options.resume,
-    makeSample: (pass) => sampler.sample(pass),
+    makeSample: plan.makeSample,
     validation,
     report: (records) =>
       report(
         records.map(({ record, score }) => ({
           ...tracker.progress(record),
-          epoch: Math.ceil(record.step / frames.length),
-          epochs: Math.ceil(passes / frames.length),
+          epoch: Math.ceil(record.step / perEpoch),
+          epochs: Math.ceil(passes / perEpoch),
           ...(score !== undefined && { validation: score }),
         })),
       ),
@@ -122,10 +122,36 @@ export async function trainParent(
   network.adopt(handle)
 }
 
+/** OSVOS as published: a network that looks at each frame by itself learns from single frames. */
+function stillsPlan(network: Network, videos: ParentVideo[], options: ParentOptions): ParentPlan {
+  if (network.graph.outputs.fuse === undefined) {
+    const outputs = Object.keys(network.graph.outputs).join(', ')
+    throw invalidArgument(
+      'trainParent',
+      `a network with outputs ${outputs}`,
+      'one with an output fuse (networks.osvos)',
+    )
+  }
+  const { shuffle = true, cache = DEFAULT_CACHE, seed = 0 } = options
+  if (typeof shuffle !== 'boolean') throw invalidArgument('shuffle', shuffle, 'true or false')
+  checkInteger('cache', cache, 0)
+  const augment = checkAugment(options.augment)
+  const pixels = pixelsOf(network)
+  const frames = videos.flatMap((video) => video.frames)
+  const { passes, sizes, training } = parentSettings(network, options, frames.length)
+  const sampler = new ParentSampler(frames, { seed, shuffle, sizes, cache })
+  return {
+    passes,
+    perEpoch: frames.length,
+    training: { ...training, source: { kind: 'feed', ahead: AHEAD, pixels, augment } },
+    makeSample: (pass) => sampler.sample(pass),
+    measure: (handle, chosen, signal) => measureParent(handle, pixels, chosen, signal),
+  }
+}
+
 async function validationOf(
-  network: Network,
+  { perEpoch, measure }: ParentPlan,
   validation: ParentValidation | undefined,
-  perEpoch: number,
   signal: AbortSignal,
 ): Promise<RoundMeasure<ParentScore> | undefined> {
   if (validation === undefined) return undefined
@@ -135,7 +161,7 @@ async function validationOf(
   const chosen: ParentVideo[] = videos.map(({ name, frames }) => ({ name, frames: spread(frames, count) }))
   return {
     every: every * perEpoch,
-    measure: (handle) => measureParent(handle, pixelsOf(network), chosen, signal),
+    measure: (handle) => measure(handle, chosen, signal),
     merit: ({ jaccard, contour }) => (jaccard + contour) / 2,
   }
 }

@@ -5,6 +5,7 @@
 #include "bindings/functions.h"
 #include "bindings/losses.h"
 #include "bindings/network.h"
+#include "bindings/prompts.h"
 #include "bindings/propagation.h"
 #include "bindings/surgery.h"
 #include "bindings/train.h"
@@ -19,6 +20,7 @@ Napi::Object Initialise(Napi::Env env, Napi::Object exports) {
   torchvid::RegisterLosses(env, exports);
   torchvid::RegisterFunctions(env, exports);
   torchvid::RegisterFeatures(env, exports);
+  torchvid::RegisterPrompts(env, exports);
   torchvid::RegisterPropagation(env, exports);
   return exports;
 }

@@ -191,10 +191,14 @@ Napi::Value NetworkWrap::Save(const Napi::CallbackInfo& info) {
     const auto network = Alive();
     const auto path = TextFrom(info[0], "path");
     const auto metadata = TextMapFrom(info[1], "metadata");
+    const bool half = info[2].ToBoolean().Value();
     return EnvState::Of(info.Env())->Promise(info.Env(), [=]() -> ToJs {
       network->CheckNotDisposed();
       std::vector<std::pair<std::string, at::Tensor>> tensors;
-      for (const auto& entry : network->entries()) tensors.emplace_back(entry.name, entry.tensor.detach());
+      for (const auto& entry : network->entries()) {
+        const auto tensor = entry.tensor.detach();
+        tensors.emplace_back(entry.name, half && tensor.is_floating_point() ? tensor.to(at::kHalf) : tensor);
+      }
       WriteSafetensors(path, metadata, tensors);
       return [](Napi::Env env) { return env.Undefined(); };
     });

@@ -11,7 +11,9 @@ const folder = scratch()
 const frames = join(folder, 'frames')
 const mask = join(folder, 'mask.png')
 const names = ['shot2', 'shot9', 'shot10']
-const quick = ['--iterations', '2']
+/** A network to fine-tune: without it the default model is meant. */
+const trunk = ['--backbone', 'mobilenet']
+const quick = [...trunk, '--iterations', '2']
 
 beforeAll(async () => {
   await makeFrames(frames, names)
@@ -72,7 +74,7 @@ test('--json: events only, the last one done; all extras are where it says', asy
 
   const again = join(folder, 'json-again')
   const args = ['segment', join(frames, '*.jpg'), '--mask', mask, '--out', again, '--model', model, '--no-overlay']
-  const second = await torchvid([...args, ...quick, '--json'])
+  const second = await torchvid([...args, '--iterations', '2', '--json'])
   expect(second.stderr).not.toContain('random weights')
   expect(eventsOf(second).at(-1)).toMatchObject({ event: 'done', frames: 3 })
 })
@@ -83,7 +85,7 @@ test('several objects: palette masks with the ids of the first mask', async () =
   await writeMask(folder, 'two', { mask: data, width: WIDTH, height: HEIGHT }, [3, 7])
   const out = join(folder, 'objects')
   const args = ['segment', frames, '--mask', join(folder, 'two.png'), '--out', out, '--no-overlay', '--json']
-  const outcome = await torchvid([...args, '--iterations', '8', '--threshold', '0'])
+  const outcome = await torchvid([...args, ...trunk, '--iterations', '8', '--threshold', '0'])
   expect(eventsOf(outcome).at(-1)).toMatchObject({ event: 'done', objects: [3, 7], fit: { steps: 16 } })
   for (const name of names) {
     const png = pngOf('objects', `${name}.png`)
@@ -129,7 +131,17 @@ test.runIf(hasFfmpeg)('a video gives numbered masks and, where it was asked for,
 describe('what cannot work fails before any training', () => {
   const attempt = (changes: { source?: string; mask?: string; out?: string; more?: string[] }) => {
     const { source = frames, mask: file = mask, out = join(folder, 'never'), more = [] } = changes
-    return torchvid(['segment', source, '--mask', file, '--out', out, '--json', ...quick, ...more])
+    return torchvid([
+      'segment',
+      source,
+      '--mask',
+      file,
+      '--out',
+      out,
+      '--json',
+      ...(more.includes('--model') ? ['--iterations', '2'] : quick),
+      ...more,
+    ])
   }
 
   test.each([

@@ -1,8 +1,8 @@
 import { createHash } from 'node:crypto'
-import { existsSync, readdirSync } from 'node:fs'
+import { existsSync, mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { OSVOS, weights } from 'torchvid'
-import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { beforeAll, describe, expect, test } from 'vitest'
 import type { ParentOptions, ParentProgress } from '../../lib/osvos/parent.ts'
 import { runModule } from '../helpers/child.ts'
 import { failureOf, leftovers, refuses, scratch } from '../helpers/expect.ts'
@@ -114,10 +114,12 @@ test('killed while it is measured, before any further checkpoint: the same bits'
 describe('checkpoints', () => {
   let path: string
   beforeAll(async () => {
-    path = join(folder, 'kept.safetensors')
+    const place = join(folder, 'kept') // a process that is killed may leave part of a file
+    mkdirSync(place)
+    path = join(place, 'kept.safetensors')
     await outcome({ ...given.measured, checkpoint: { path, every: 3 } })
+    expect(leftovers(place)).toEqual([])
   })
-  afterAll(() => expect(leftovers(folder)).toEqual([]))
 
   test('are models, and hold the best state so far beside the last one', async () => {
     const osvos = await OSVOS.open(path, { device: 'cpu' })
@@ -139,6 +141,5 @@ describe('checkpoints', () => {
     await refuses('ERR_CHECKPOINT_MISMATCH', /of a run of 4/, short)
     osvos.dispose()
     expect(existsSync(path)).toBe(true)
-    expect(readdirSync(folder).length).toBeGreaterThan(3)
   })
 })

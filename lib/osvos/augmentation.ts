@@ -1,6 +1,15 @@
 import { checkNumber, invalidArgument } from '../errors.ts'
 import type { NativeAugment } from '../native.ts'
-import type { Augmentation } from './fit.ts'
+
+/** The augmentation of `fit`: a flip, then rotation and scaling about the centre; outside is mean colour, background. */
+export interface Augmentation {
+  /** Probability of a flip. Default 0.5. */
+  flip?: number
+  /** Degrees; uniform in [-rotation, rotation]. Default 30. */
+  rotation?: number
+  /** Uniform in [low, high]. Default [0.75, 1.25]. */
+  scale?: [low: number, high: number]
+}
 
 /** The augmentation with its defaults, in the trainer's terms: null for none. `ERR_INVALID_ARGUMENT` when out of range. */
 export function checkAugment(augment: Augmentation | false = {}): NativeAugment | null {
