@@ -34,7 +34,7 @@ test('--box starts from a box, and the report says so', async () => {
 test('several --box are several objects', async () => {
   const outcome = await segment('boxes', '--box', '8,8,28,30', '--box', '40,5,20,30')
   expect(outcome).toMatchObject({ status: 0 })
-  expect(eventsOf(outcome).at(-1)).toMatchObject({ objects: [1, 2], fit: { steps: 4 } })
+  expect(eventsOf(outcome).at(-1)).toMatchObject({ objects: [1, 2], fit: { steps: 2 } })
 })
 
 test('--scribble starts from strokes and keeps their ids', async () => {

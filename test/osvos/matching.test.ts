@@ -1,9 +1,11 @@
-import { OSVOS, type RawImage, type SegmentedFrame, type TensorData } from 'torchvid'
+import { join } from 'node:path'
+import { metrics, OSVOS, type RawImage, type SegmentedFrame, type TensorData } from 'torchvid'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { failureOf, refuses } from '../helpers/expect.ts'
+import { failureOf, refuses, scratch } from '../helpers/expect.ts'
 import { disk, draw } from '../helpers/pictures.ts'
-import { noise } from '../helpers/tensors.ts'
+import { differing, noise } from '../helpers/tensors.ts'
 
+const folder = scratch()
 const width = 96
 const height = 64
 const cells = { columns: width / 8, rows: height / 8 }
@@ -186,4 +188,33 @@ describe('what is wrong is told', () => {
     expect(failure).toMatchObject({ code: 'ERR_SHAPE', message: expect.stringContaining('one shape') })
     fitted.dispose()
   })
+})
+
+test('learning the first frame: the trunk stays, all else moves; resumed, bit by bit the same', async () => {
+  const { image, mask } = disk(width, height)
+  const path = join(folder, 'first.safetensors')
+  const options = { preset: 'balanced' as const, iterations: 3, learningRate: 1e-3, seed: 6 }
+  const losses: number[] = []
+  const run = model.fit(image, mask, { ...options, checkpoint: { path, every: 2 } })
+  for await (const { step, steps, loss } of run) {
+    expect(steps).toBe(3)
+    expect(step).toBe(losses.push(loss))
+  }
+  const fitted = await run
+  expect((await differing(fitted.network, model.network)).filter((name) => name.startsWith('conv'))).toEqual([])
+  expect(await differing(fitted.network, model.network)).not.toEqual([])
+  const resumed = await model.fit(image, mask, { ...options, resume: path })
+  expect(await differing(resumed.network, fitted.network)).toEqual([])
+  for (const each of [fitted, resumed]) each.dispose()
+})
+
+test('the default model opens as it was installed, and knows its object in the next frame', async () => {
+  const shipped = await OSVOS.open('default', { device: 'cpu' })
+  const first = disk(160, 128)
+  const next = disk(160, 128, 12)
+  const fitted = await shipped.fit(first.image, first.mask, { preset: 'fast' })
+  const frames = await collect(fitted.segment([first.image, next.image]))
+  const truth = { ...next.mask, data: next.mask.data }
+  expect(await metrics.jaccard({ data: frames[1]!.mask, width: 160, height: 128 }, truth)).toBeGreaterThan(0.7)
+  for (const each of [shipped, fitted]) each.dispose()
 })
