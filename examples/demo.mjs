@@ -2,7 +2,7 @@
 // mask with `torchvid segment`, and compares the masks with the ground truth.
 //
 //   npm run demo
-//   npm run demo -- --davis blackswan --frames 20 --iterations 100
+//   npm run demo -- --davis blackswan --frames 20 --preset fast
 import { spawn } from 'node:child_process'
 import fs from 'node:fs'
 import os from 'node:os'
@@ -16,19 +16,12 @@ import { writeClip } from './clip.mjs'
 const root = path.resolve(import.meta.dirname, '..')
 const shared = path.resolve(process.env.TORCHVID_SHARED ?? path.join(root, '..', 'shared'))
 
-// What the demo takes where the user names nothing, so that it ends within a minute or two on two cores. Twice the usual
-// steps at ten times the usual rate (random weights need it), as they are quick on the small clip and pay: J 0.93 after 400 and 0.84 after 200 with ImageNet's weights,
-// 0.84 and 0.79 with random ones (F 0.95 and 0.65, 0.75 and 0.55).
-const CLIP_SETTINGS = { iterations: '400', 'learning-rate': '1e-3' }
-const DAVIS_SETTINGS = { 'max-size': '480' }
-
 const USAGE = `npm run demo -- [options]
   --davis NAME        a sequence of DAVIS 2016 instead of the rendered clip
   --frames N          only the first N frames
-  --iterations N      training steps (default: 400 for the rendered clip, 200 for DAVIS)
-  --max-size N        longer side for the network, in pixels (default: 480 for DAVIS)
-  --backbone NAME     mobilenet (default) or vgg16
-  --pretrained FILE   ImageNet weights of the trunk
+  --preset NAME       fast, balanced (default) or best
+  --iterations N      training steps on the first frame (default: the preset's)
+  --max-size N        longer side for the network, in pixels (default: as it is)
   --out FOLDER        default: demo-out
 `
 
@@ -41,8 +34,7 @@ async function main() {
   // The masks of a longer demo that ran before must not be taken for this one's.
   for (const part of ['clip', 'result']) fs.rmSync(path.join(out, part), { recursive: true, force: true })
   const clip = await prepareClip(path.join(out, 'clip'))
-  const weights = chooseWeights()
-  const result = await runSegment(clip, weights, path.join(out, 'result'))
+  const result = await runSegment(clip, path.join(out, 'result'))
   printScores(await score(clip, result.masks))
   console.log(
     `\nLearned in ${seconds(result.fit.seconds)}, then ${seconds(result.secondsPerFrame)} a frame; at most ${Math.round(result.peakMemory / 1e6)} MB of memory.`,
@@ -56,7 +48,7 @@ async function main() {
 function readOptions() {
   const text = { type: 'string' }
   const known = {
-    ...{ davis: text, frames: text, iterations: text, 'max-size': text, backbone: text, pretrained: text },
+    ...{ davis: text, frames: text, preset: text, iterations: text, 'max-size': text },
     out: { type: 'string', default: path.join(root, 'demo-out') },
     help: { type: 'boolean', short: 'h' },
   }
@@ -94,26 +86,13 @@ that holds data/davis-2016. Without --davis the demo renders a clip of its own.`
   return { images: folder, masks }
 }
 
-/** The trunk's weights, or undefined for random ones. */
-function chooseWeights() {
-  if (options.pretrained !== undefined) return options.pretrained
-  if ((options.backbone ?? 'mobilenet') !== 'mobilenet') return undefined
-  const file = path.join(shared, 'weights', 'mobilenet_v1_imagenet.safetensors')
-  return fs.existsSync(file) ? file : undefined
-}
-
 /** Runs `torchvid segment` as any program would, and returns its last event. Progress shows on stderr. */
-async function runSegment({ images, masks }, weights, out) {
+async function runSegment({ images, masks }, out) {
   const first = `${path.parse(fs.readdirSync(images).sort()[0]).name}.png`
-  console.log(
-    weights ? `ImageNet weights: ${show(weights)}` : 'No ImageNet weights here: the trunk starts from random ones.',
-  )
   const args = [images, '--mask', path.join(masks, first), '--out', out, '--report', '--json']
-  const settings = { ...(options.davis === undefined ? CLIP_SETTINGS : DAVIS_SETTINGS), ...options }
-  for (const name of ['backbone', 'iterations', 'learning-rate', 'max-size']) {
-    if (settings[name]) args.push(`--${name}`, settings[name])
+  for (const name of ['preset', 'iterations', 'max-size']) {
+    if (options[name]) args.push(`--${name}`, options[name])
   }
-  if (weights) args.push('--pretrained', weights)
   const cli = path.join(root, 'dist', 'cli.mjs')
   const child = spawn(process.execPath, [cli, 'segment', ...args], { stdio: ['ignore', 'pipe', 'inherit'] })
   // Ctrl-C reaches the child too, which cleans up; the demo waits for it.

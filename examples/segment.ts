@@ -4,17 +4,18 @@
 import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import sharp from 'sharp'
-import { OSVOS } from 'torchvid'
+import { data, OSVOS } from 'torchvid'
 
-const [video = 'video.mp4', firstMask = 'first.png', folder = 'masks', steps = '200', pretrained] =
-  process.argv.slice(2)
-const osvos = await OSVOS.create({ backbone: 'mobilenet', pretrained })
+const [video = 'video.mp4', firstMask = 'first.png', folder = 'masks', steps] = process.argv.slice(2)
 
 // The picture to learn from: the first frame. Any image of it will do; here it is taken from the video.
-const first = await osvos.segment(video).next()
+const frames = (await data.frames(video))[Symbol.asyncIterator]()
+const first = await frames.next()
+await frames.return(undefined)
 if (first.done) throw new Error(`${video} has no frames`)
 
-const run = osvos.fit(first.value.image, firstMask, { iterations: Number(steps) })
+const osvos = await OSVOS.open('default')
+const run = osvos.fit(first.value.image, firstMask, { iterations: steps === undefined ? undefined : Number(steps) })
 for await (const { step, steps, loss } of run) console.log(`step ${step} of ${steps}: loss ${loss.toFixed(4)}`)
 const fitted = await run
 

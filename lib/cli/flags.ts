@@ -17,8 +17,7 @@ export interface InspectFlags {
 
 /** The options of `torchvid segment`; one of `mask`, `box` and `scribble` says where the objects are. */
 export interface SegmentFlags {
-  /** Empty with `box` or `scribble`. */
-  mask: string
+  mask?: string
   box?: Box[]
   scribble?: string
   out: string

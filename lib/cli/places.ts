@@ -29,7 +29,9 @@ async function checkOverwriting(frames: string, flags: SegmentFlags): Promise<vo
     throw new TorchvidError('ERR_INVALID_ARGUMENT', message)
   }
   for (const folder of await foldersOf(frames)) if (folder === out) refuse('frames', flags.out, '--out')
-  if (dirname(await real(flags.mask)) === out) refuse('mask', flags.out, '--out')
+  for (const file of [flags.mask, flags.scribble]) {
+    if (file !== undefined && dirname(await real(file)) === out) refuse('mask', flags.out, '--out')
+  }
   if (flags.overlayVideo !== undefined && (await real(flags.overlayVideo)) === (await real(frames))) {
     refuse('frames', flags.overlayVideo, '--overlay-video')
   }

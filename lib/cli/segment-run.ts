@@ -61,8 +61,7 @@ export async function segment(frames: string, flags: SegmentFlags, signal: Abort
   let model: OSVOS | undefined
   try {
     const source = await readSource(job)
-    // Boxes lie in no file that could be written over; the output folder itself stands for none.
-    await checkPlaces(frames, { ...flags, mask: flags.mask || flags.scribble || flags.out })
+    await checkPlaces(frames, flags)
     const fit = await fitFirst(job, source)
     model = fit.model
     if (flags.saveModel !== undefined) await saveModel(model, flags.saveModel)
@@ -90,7 +89,7 @@ async function readSource({ frames, flags, signal }: Job): Promise<Source> {
 /** What says where the objects are. */
 function startOf({ mask, box, scribble }: SegmentFlags): string | Prompt {
   if (box !== undefined) return { box }
-  return scribble === undefined ? mask : { scribble }
+  return scribble === undefined ? (mask as string) : { scribble }
 }
 
 async function fitFirst(job: Job, { first }: Source): Promise<Fit> {
@@ -251,7 +250,7 @@ function headsOf({ heads }: OSVOS): Head[] {
 
 function startSettings({ mask, box, scribble }: SegmentFlags): [string, string][] {
   if (scribble !== undefined) return [['scribble', scribble]]
-  if (box === undefined) return [['mask', mask]]
+  if (box === undefined) return [['mask', mask as string]]
   return box.map(({ x, y, width, height }) => ['box', `${width} x ${height} pixels at (${x}, ${y})`])
 }
 

@@ -62,9 +62,8 @@ export function segmentCommand(): Command {
     .option('--save-model <file>', 'save the fitted model (one file per object)')
     .option('--report', 'write OUT/report.html')
     .option('--json', 'print events as JSON, one a line, on stdout')
-    .action((frames: string, given: SegmentFlags, command: Command) => {
-      const flags = { ...given, mask: given.mask ?? '' }
-      if (flags.mask === '' && flags.box === undefined && flags.scribble === undefined) {
+    .action((frames: string, flags: SegmentFlags, command: Command) => {
+      if (flags.mask === undefined && flags.box === undefined && flags.scribble === undefined) {
         command.error('error: where is the object? Give --mask, --box or --scribble.', { exitCode: 2 })
       }
       if (flags.checkpoint === undefined && command.getOptionValueSource('every') === 'cli') {

@@ -6,6 +6,7 @@ export {
 } from './cifar.ts'
 export { type DavisOptions, type DavisSequence, davis } from './davis.ts'
 export { type FeatureDataset, type FeatureListOptions, type FeatureVideo, featureList } from './feature-lists.ts'
+export { type Frame, type FrameReader, openFrames as frames } from './frames.ts'
 export { frameLabels, type GroundTruth, type LabelledVideo } from './ground-truth.ts'
 export { type ImageFolderOptions, imageFolder } from './image-folder.ts'
 export { type ImageAugmentation, type ImageSet, subset } from './image-set.ts'

@@ -14,7 +14,7 @@ import { drawDavisPage } from './davis-page.ts'
 import { davisStyle } from './davis-style.ts'
 import type { Thumbnail } from './davis-thumbnail.ts'
 import { chartProgram, escapeHtml, pageHtml } from './page.ts'
-import { count, counted, facts, tile, warningList } from './rtfm-html.ts'
+import { count, counted, facts, tile, warningList } from './report-html.ts'
 
 /** A sequence, and its pictures by frame: those of `stripFrames`, and for the worst sequences that of its `worstFrame`. */
 export interface PicturedSequence extends EvaluatedSequence {

@@ -1,9 +1,9 @@
 import { writeWhole } from '../data/files.ts'
 import { TorchvidError } from '../errors.ts'
 import { escapeHtml, pageHtml } from './page.ts'
+import { count, counted, facts, percent, tile, warningList } from './report-html.ts'
 import { truthIntervals } from './rtfm-data.ts'
 import { type Curve, type EvaluatedVideo, rankingCurves, summaryOfVideo } from './rtfm-evaluation-data.ts'
-import { count, counted, facts, percent, tile, warningList } from './rtfm-html.ts'
 import { rtfmStyle } from './rtfm-style.ts'
 
 /** How a network did on videos whose truth is known. */

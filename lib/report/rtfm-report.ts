@@ -4,6 +4,7 @@ import { writeWhole } from '../data/files.ts'
 import { TorchvidError } from '../errors.ts'
 import type { RawImage } from '../types.ts'
 import { chartProgram, escapeHtml, pageHtml } from './page.ts'
+import { count, counted, facts, intervalTable, percent, tile, warningList } from './report-html.ts'
 import {
   type AboveInterval,
   aboveIntervals,
@@ -16,7 +17,6 @@ import {
   timelineOf,
   truthIntervals,
 } from './rtfm-data.ts'
-import { count, counted, facts, intervalTable, percent, tile, warningList } from './rtfm-html.ts'
 import { drawRtfmPage } from './rtfm-page.ts'
 import { rtfmStyle } from './rtfm-style.ts'
 
