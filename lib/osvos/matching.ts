@@ -26,11 +26,11 @@ interface PresetSettings {
 /** Chosen on training sequences held back: docs/results.md. */
 const presets: Record<Preset, PresetSettings> = {
   fast: { side: 480, flip: false, iterations: 0 },
-  balanced: { side: 480, flip: false, iterations: 50 },
-  best: { side: 480, flip: true, iterations: 150 },
+  balanced: { side: 480, flip: false, iterations: 40 },
+  best: { side: 480, flip: true, iterations: 80 },
 }
 
-const LEARNING_RATE = 2e-4
+const LEARNING_RATE = 1e-4
 
 /** What `fit` of a model that is fine-tuned takes, and this one does not. */
 const foreign = ['accumulate', 'momentum', 'augment'] as const
