@@ -29,6 +29,7 @@ export interface FrameReader extends AsyncIterable<Frame> {
   count?: number
   /** Frames a second, for a video that says so. */
   fps?: number
+  /** Reads the source from its start. */
   [Symbol.asyncIterator](): AsyncGenerator<Frame>
 }
 
