@@ -2,7 +2,7 @@
 // mask with `torchvid segment`, and compares the masks with the ground truth.
 //
 //   npm run demo
-//   npm run demo -- --davis blackswan --frames 20 --preset fast
+//   npm run demo -- --davis blackswan --frames 20 --preset balanced
 import { spawn } from 'node:child_process'
 import fs from 'node:fs'
 import os from 'node:os'
@@ -19,7 +19,7 @@ const shared = path.resolve(process.env.TORCHVID_SHARED ?? path.join(root, '..',
 const USAGE = `npm run demo -- [options]
   --davis NAME        a sequence of DAVIS 2016 instead of the rendered clip
   --frames N          only the first N frames
-  --preset NAME       fast, balanced (default) or best
+  --preset NAME       fast (default), balanced or best
   --iterations N      training steps on the first frame (default: the preset's)
   --max-size N        longer side for the network, in pixels (default: as it is)
   --out FOLDER        default: demo-out

@@ -32,7 +32,7 @@ export function segmentCommand(): Command {
       ).conflicts(['backbone', 'pretrained']),
     )
     .addOption(
-      new Option('--preset <name>', 'of the default model: how much is done for quality (default: balanced)').choices([
+      new Option('--preset <name>', 'of the default model: how much is done for quality (default: fast)').choices([
         'fast',
         'balanced',
         'best',

@@ -16,7 +16,7 @@ export interface FitOptions extends RunOptions<TrainingProgress> {
   /**
    * How much is done for quality, for a model that matches (`OSVOS.open('default')`): `'fast'`, nothing is trained;
    * `'balanced'`, its decoder learns from the first frame; `'best'`, longer, and every frame is looked at in a mirror too.
-   * Default `'balanced'`. What each brings and costs: docs/results.md.
+   * Default `'fast'`. What each brings and costs: docs/results.md.
    */
   preset?: Preset
   /** Passes (forward and backward) per object. Default 1000 (VGG16), 200 (MobileNet). */

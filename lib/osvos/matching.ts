@@ -65,7 +65,7 @@ export class Matching implements Method {
     options: FitOptions,
     context: RunContext<TrainingProgress>,
   ): Promise<Matching> {
-    const { preset = 'balanced' } = options
+    const { preset = 'fast' } = options
     const settings = presets[preset]
     if (settings === undefined) throw invalidArgument('preset', preset, "'fast', 'balanced' or 'best'")
     for (const name of foreign) {
