@@ -1,4 +1,3 @@
-import { FrameCache, readLabelledFrame } from '../data/frame-cache.ts'
 import { checkInteger, checkNumber, invalidArgument } from '../errors.ts'
 import type { NativeTraining } from '../native.ts'
 import type { Network } from '../network.ts'
@@ -7,12 +6,10 @@ import { type ClipSettings, type ClipSource, drawClips } from './clip-sampler.ts
 import { pixelsOf } from './fit.ts'
 import { measureMatcher } from './matcher-validation.ts'
 import type { ParentOptions, ParentPlan } from './parent.ts'
-import type { ParentVideo } from './parent-frames.ts'
+import { cacheOf, type ParentVideo } from './parent-frames.ts'
 
 /** Passes whose samples are made while one trains. */
-const AHEAD = 2
-
-const DEFAULT_CACHE = 2 ** 30
+export const AHEAD = 2
 
 /** Clips are drawn and learnt from so. */
 const recipe = {
@@ -33,14 +30,17 @@ const foreign = ['accumulate', 'momentum', 'augment', 'sizes', 'shuffle'] as con
 export const isMatcher = (network: Network) => network.graph.labels?.backbone === 'matcher'
 
 /** A matcher learns to follow objects through clips of these videos. */
-export function matcherPlan(network: Network, videos: ParentVideo[], options: ParentOptions): ParentPlan {
+export function matcherPlan(
+  network: Network,
+  videos: ParentVideo[],
+  options: ParentOptions & { cache: number },
+): ParentPlan {
   for (const name of foreign) {
     if (options[name] === undefined) continue
     throw invalidArgument(name, options[name], 'left out: the training of a matcher has no such setting')
   }
-  const { seed = 0, cache = DEFAULT_CACHE, learningRate = recipe.learningRate } = options
+  const { seed = 0, cache, learningRate = recipe.learningRate } = options
   const { weightDecay = recipe.weightDecay, epochs, steps = recipe.steps } = options
-  checkInteger('cache', cache, 0)
   const frames = videos.reduce((sum, video) => sum + video.frames.length, 0)
   const perEpoch = Math.max(1, Math.round(frames / recipe.clips.batchSize))
   const passes =
@@ -73,10 +73,7 @@ function clipSource(videos: ParentVideo[], cache: number): ClipSource {
     starts.push(count)
     count += video.frames.length
   }
-  const kept = new FrameCache(cache, async (index) => {
-    const { image, mask, what } = frames[index] as ParentVideo['frames'][number]
-    return await readLabelledFrame(image, mask, what)
-  })
+  const kept = cacheOf(frames, cache)
   return {
     lengths: videos.map((video) => video.frames.length),
     read: (video, frame) => kept.get((starts[video] as number) + frame),

@@ -9,7 +9,7 @@ import { matcherDecoder, matcherEncoder } from '../networks/matcher.ts'
 import type { FrameSource, ImageInput, RawImage } from '../types.ts'
 import { type ClipSettings, drawClips } from './clip-sampler.ts'
 import { type FitOptions, type Head, type Preset, pixelsOf, readFirst } from './fit.ts'
-import { matcherTraining } from './matcher-parent.ts'
+import { AHEAD, matcherTraining } from './matcher-parent.ts'
 import type { Method } from './method.ts'
 import { checkSegmentOptions, type SegmentedFrame, type SegmentOptions, segmentEach } from './segment.ts'
 
@@ -134,7 +134,7 @@ async function learnFirst(
       checkNumber('learningRate', learningRate, 0),
       checkNumber('weightDecay', weightDecay, 0),
     ),
-    source: { kind: 'feed', ahead: 2, pixels: pixelsOf(network), augment: null },
+    source: { kind: 'feed', ahead: AHEAD, pixels: pixelsOf(network), augment: null },
     ...(checkpoint !== undefined && { checkpoint: checkpointOf(network, checkpoint) }),
     ...(resume !== undefined && { resume: await resumeOf(resume) }),
   }

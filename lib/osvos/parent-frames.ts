@@ -77,6 +77,14 @@ function toVideo({ name, frames, masks }: ParentSequence, place: number): Parent
   return { name: called, frames: frames.map(toFrame) }
 }
 
+/** These frames, decoded as they are asked for; at most so many bytes of them are kept. */
+export function cacheOf(frames: ParentFrame[], bytes: number): FrameCache {
+  return new FrameCache(bytes, async (index) => {
+    const { image, mask, what } = frames[index] as ParentFrame
+    return await readLabelledFrame(image, mask, what)
+  })
+}
+
 /** What random numbers are for: different streams of one seed. */
 const ORDER = 1
 const SIZE = 2
@@ -108,10 +116,7 @@ export class ParentSampler {
     private readonly frames: ParentFrame[],
     private readonly settings: SamplerSettings,
   ) {
-    this.cache = new FrameCache(settings.cache, async (index) => {
-      const { image, mask, what } = frames[index] as ParentFrame
-      return await readLabelledFrame(image, mask, what)
-    })
+    this.cache = cacheOf(frames, settings.cache)
   }
 
   /** The sample of a pass, 0 for the first. */

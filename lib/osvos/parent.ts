@@ -93,8 +93,10 @@ export async function trainParent(
 ): Promise<void> {
   const basics = trainingBasics(options)
   checkFiles(options)
+  const cache = checkInteger('cache', options.cache ?? DEFAULT_CACHE, 0)
   const videos = await openVideos(data, 'data')
-  const plan = isMatcher(network) ? matcherPlan(network, videos, options) : stillsPlan(network, videos, options)
+  const planOf = isMatcher(network) ? matcherPlan : stillsPlan
+  const plan = planOf(network, videos, { ...options, cache })
   const { passes, perEpoch } = plan
   const validation = await validationOf(plan, options.validation, signal)
   const whole: NativeTraining = { ...basics, ...plan.training }
@@ -123,7 +125,7 @@ export async function trainParent(
 }
 
 /** OSVOS as published: a network that looks at each frame by itself learns from single frames. */
-function stillsPlan(network: Network, videos: ParentVideo[], options: ParentOptions): ParentPlan {
+function stillsPlan(network: Network, videos: ParentVideo[], options: ParentOptions & { cache: number }): ParentPlan {
   if (network.graph.outputs.fuse === undefined) {
     const outputs = Object.keys(network.graph.outputs).join(', ')
     throw invalidArgument(
@@ -132,9 +134,8 @@ function stillsPlan(network: Network, videos: ParentVideo[], options: ParentOpti
       'one with an output fuse (networks.osvos)',
     )
   }
-  const { shuffle = true, cache = DEFAULT_CACHE, seed = 0 } = options
+  const { shuffle = true, cache, seed = 0 } = options
   if (typeof shuffle !== 'boolean') throw invalidArgument('shuffle', shuffle, 'true or false')
-  checkInteger('cache', cache, 0)
   const augment = checkAugment(options.augment)
   const pixels = pixelsOf(network)
   const frames = videos.flatMap((video) => video.frames)
