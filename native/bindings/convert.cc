@@ -249,8 +249,12 @@ PixelFormat PixelFormatFrom(const Napi::Value& value) {
 
 at::Tensor ImageFrom(const Napi::Value& value, const std::string& what) { return PixelsFrom(value, what, 3); }
 
+at::Tensor MaskTensorFrom(const Napi::Value& value, const std::string& what) {
+  return PixelsFrom(value, what, 1);
+}
+
 Mask MaskFrom(const Napi::Value& value, const std::string& what) {
-  const auto pixels = PixelsFrom(value, what, 1);
+  const auto pixels = MaskTensorFrom(value, what);
   const auto* data = pixels.const_data_ptr<uint8_t>();
   return {std::vector<uint8_t>(data, data + pixels.numel()), pixels.size(1), pixels.size(0)};
 }
@@ -260,6 +264,13 @@ Napi::Array ShapeTo(Napi::Env env, at::IntArrayRef shape) {
   for (uint32_t i = 0; i < shape.size(); ++i)
     array.Set(i, Napi::Number::New(env, static_cast<double>(shape[i])));
   return array;
+}
+
+Napi::Object SegmentationTo(Napi::Env env, const Segmentation& segmentation) {
+  auto object = Napi::Object::New(env);
+  object.Set("mask", DataTo(env, segmentation.mask));
+  object.Set("probability", DataTo(env, segmentation.probability));
+  return object;
 }
 
 Napi::Value DataTo(Napi::Env env, const at::Tensor& tensor) {

@@ -10,6 +10,7 @@
 
 #include "core/graph/network.h"
 #include "core/image/pixels.h"
+#include "core/image/segment.h"
 #include "core/metrics/davis.h"
 #include "core/weights/tensor_file.h"
 
@@ -25,6 +26,8 @@ PixelFormat PixelFormatFrom(const Napi::Value& value);
 /// RGB bytes (H, W, 3) from { data, width, height, channels: 3 }.
 at::Tensor ImageFrom(const Napi::Value& value, const std::string& what);
 /// Bytes (H, W) from { data, width, height }.
+at::Tensor MaskTensorFrom(const Napi::Value& value, const std::string& what);
+/// The same for the metrics.
 Mask MaskFrom(const Napi::Value& value, const std::string& what);
 
 /// Shapes by name, sizes of at least 1.
@@ -46,6 +49,8 @@ Napi::Array ShapeTo(Napi::Env env, at::IntArrayRef shape);
 Napi::Array SummaryTo(Napi::Env env, const std::vector<LayerSummary>& summary);
 /// A graph's nodes as plain JSON.
 Napi::Array NodesTo(Napi::Env env, const Graph& graph);
+/// { mask, probability }
+Napi::Object SegmentationTo(Napi::Env env, const Segmentation& segmentation);
 /// The bytes of a CPU tensor as a typed array of its type.
 Napi::Value DataTo(Napi::Env env, const at::Tensor& tensor);
 

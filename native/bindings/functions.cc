@@ -109,12 +109,7 @@ Napi::Value SegmentFrame(const Napi::CallbackInfo& info) {
     settings.max_size = IntegerFrom(options.Get("maxSize"), "maxSize");
     return EnvState::Of(info.Env())->Promise(info.Env(), [=]() -> ToJs {
       const auto result = Segment(networks, ids, image, settings);
-      return [result](Napi::Env env) {
-        auto object = Napi::Object::New(env);
-        object.Set("mask", DataTo(env, result.mask));
-        object.Set("probability", DataTo(env, result.probability));
-        return object;
-      };
+      return [result](Napi::Env env) { return SegmentationTo(env, result); };
     });
   });
 }

@@ -40,13 +40,6 @@ std::vector<int64_t> IdsFrom(const Napi::Value& value) {
   return ids;
 }
 
-Napi::Value SegmentationTo(Napi::Env env, const Segmentation& segmentation) {
-  auto object = Napi::Object::New(env);
-  object.Set("mask", DataTo(env, segmentation.mask));
-  object.Set("probability", DataTo(env, segmentation.probability));
-  return object;
-}
-
 /// next(frame): a promise of { mask, probability }
 Napi::Value Next(const Napi::CallbackInfo& info, const std::shared_ptr<Followed>& followed) {
   return Guarded(info, [&]() -> Napi::Value {
@@ -74,10 +67,9 @@ Napi::Value Propagate(const Napi::CallbackInfo& info) {
     const Matcher matcher{NetworkWrap::NetworkOf(info[0]), NetworkWrap::NetworkOf(info[1])};
     const auto first = ObjectFrom(info[2], "first");
     const auto image = ImageFrom(first.Get("image"), "image");
-    const auto given = MaskFrom(first.Get("mask"), "mask");
-    if (given.width != image.size(1) || given.height != image.size(0))
+    const auto mask = MaskTensorFrom(first.Get("mask"), "mask");
+    if (mask.size(1) != image.size(1) || mask.size(0) != image.size(0))
       throw ShapeError("mask: wanted the size of the image.");
-    const auto mask = at::tensor(given.data, at::kByte).view({given.height, given.width});
     const auto ids = IdsFrom(first.Get("ids"));
     const auto settings = PropagationSettingsFrom(info[3]);
     return EnvState::Of(info.Env())->Promise(info.Env(), [=]() -> ToJs {

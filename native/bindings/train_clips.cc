@@ -23,10 +23,9 @@ std::array<double, kCount> NumbersFrom(const Napi::Value& value, const std::stri
 
 ClipFrame FrameFrom(const Napi::Value& value, const std::string& what) {
   const auto object = ObjectFrom(value, what);
-  const auto mask = MaskFrom(object.Get("mask"), what + ".mask");
   ClipFrame frame;
   frame.rgb = ImageFrom(object.Get("image"), what + ".image");
-  frame.mask = at::tensor(mask.data, at::kByte).view({mask.height, mask.width});
+  frame.mask = MaskTensorFrom(object.Get("mask"), what + ".mask");
   frame.place = NumbersFrom<6>(object.Get("place"), what + ".place");
   frame.gain = NumbersFrom<3>(object.Get("gain"), what + ".gain");
   frame.offset = NumberFrom(object.Get("offset"), what + ".offset");

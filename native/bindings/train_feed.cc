@@ -31,11 +31,6 @@ struct SampleSettings {
   std::optional<Augment> augment;
 };
 
-at::Tensor MaskTensorFrom(const Napi::Value& value, const std::string& what) {
-  const auto mask = MaskFrom(value, what);
-  return at::tensor(mask.data, at::kByte).view({mask.height, mask.width});
-}
-
 /// From NativeStills.
 MakeBatch StillsFrom(const Napi::Object& sample, const SampleSettings& common) {
   const auto images = ArrayFrom(sample.Get("images"), "sample.images");

@@ -63,8 +63,7 @@ OutputWeights OutputWeightsFrom(const Napi::Value& value, const std::string& wha
 
 std::function<std::unique_ptr<Source>(at::Device)> OneShotFrom(const Napi::Object& source, uint64_t) {
   const auto image = ImageFrom(source.Get("image"), "image");
-  const auto given = MaskFrom(source.Get("mask"), "mask");
-  const auto mask = at::tensor(given.data, at::kByte).view({given.height, given.width});
+  const auto mask = MaskTensorFrom(source.Get("mask"), "mask");
   const auto format = PixelFormatFrom(source.Get("pixels"));
   const auto max_size = IntegerFrom(source.Get("maxSize"), "maxSize");
   const auto augment = AugmentFrom(source.Get("augment"));
