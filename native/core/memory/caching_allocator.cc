@@ -2,11 +2,14 @@
 
 #include <c10/core/CPUAllocator.h>
 
+#include <cstdint>
 #include <cstdlib>
 #include <cstring>
+#include <iterator>
 #include <map>
 #include <mutex>
 #include <new>
+#include <vector>
 
 #ifdef __linux__
 #include <sys/mman.h>
@@ -20,6 +23,9 @@ constexpr size_t kSmallest = size_t{1} << 20;  // smaller blocks are malloc's bu
 constexpr size_t kGranule = size_t{64} << 10;  // sizes are rounded up to this
 constexpr size_t kMostKept = size_t{4} << 30;  // beyond it, freed blocks go back at once
 constexpr size_t kAlignment = 64;              // as c10's own allocator
+/// A block that was kept while so many others were taken is of a size that is no longer asked for. Far more
+/// than a training pass takes, some 50 frames of a video's.
+constexpr uint64_t kStale = uint64_t{1} << 14;
 constexpr size_t kHugePage = size_t{2} << 20;
 
 void* TakeFromSystem(size_t size) {
@@ -44,11 +50,11 @@ void GiveToSystem(void* data) {
 #endif
 }
 
-/// Every block starts with its size, 0 for those that are not kept; the tensor's memory follows at the next
-/// aligned place. (LibTorch also takes raw memory from its allocator, so the data pointer must be all that a
-/// deleter needs.)
+/// Every block starts with one; the tensor's memory follows at the next aligned place. (LibTorch also takes raw
+/// memory from its allocator, so the data pointer must be all that a deleter needs.)
 struct Header {
-  size_t size;
+  size_t size;    // 0: not to be kept
+  uint64_t kept;  // how many blocks had been taken when it was given back
 };
 constexpr size_t kHeader = kAlignment;
 static_assert(sizeof(Header) <= kHeader);
@@ -56,14 +62,17 @@ static_assert(sizeof(Header) <= kHeader);
 void* DataOf(Header* block) { return reinterpret_cast<char*>(block) + kHeader; }
 Header* BlockOf(void* data) { return reinterpret_cast<Header*>(static_cast<char*>(data) - kHeader); }
 
-/// Freed large blocks by size; a request takes the smallest that fits and wastes at most an eighth.
+/// Freed large blocks by size; a request takes the smallest that fits and wastes at most an eighth. Sizes that
+/// are asked for once and never again (a video's object changes its size) would pile up: stale blocks go.
 class BlockCache {
  public:
   /// A block that holds `bytes`, or null.
   Header* Take(size_t bytes) {
     const size_t size = (bytes + kGranule - 1) / kGranule * kGranule;
+    std::vector<Header*> stale;
     {
       std::lock_guard lock(mutex_);
+      ++taken_;
       const auto found = free_.lower_bound(size);
       if (found != free_.end() && found->first <= size + size / 8) {
         auto* block = found->second;
@@ -71,7 +80,9 @@ class BlockCache {
         kept_ -= block->size;
         return block;
       }
+      stale = TakeStale();
     }
+    for (auto* block : stale) GiveToSystem(block);
     auto* block = static_cast<Header*>(TakeFromSystem(kHeader + size));
     if (block == nullptr) {
       Release();
@@ -86,6 +97,7 @@ class BlockCache {
       std::lock_guard lock(mutex_);
       if (kept_ + block->size <= kMostKept) {
         kept_ += block->size;
+        block->kept = taken_;
         free_.emplace(block->size, block);
         return;
       }
@@ -104,8 +116,23 @@ class BlockCache {
   }
 
  private:
+  std::vector<Header*> TakeStale() {
+    std::vector<Header*> stale;
+    for (auto place = free_.begin(); place != free_.end();) {
+      auto* block = place->second;
+      const bool is_stale = taken_ - block->kept > kStale;
+      if (is_stale) {
+        stale.push_back(block);
+        kept_ -= block->size;
+      }
+      place = is_stale ? free_.erase(place) : std::next(place);
+    }
+    return stale;
+  }
+
   std::mutex mutex_;
   std::multimap<size_t, Header*> free_;
+  uint64_t taken_ = 0;
   size_t kept_ = 0;
 };
 
@@ -134,7 +161,7 @@ class CachingAllocator : public c10::Allocator {
     if (bytes >= kSmallest) {
       block = Cache().Take(bytes);
     } else if (void* memory = TakeFromSystem(kHeader + bytes)) {
-      block = new (memory) Header{0};
+      block = new (memory) Header{0, 0};
     }
     TORCH_CHECK(block != nullptr, "can't allocate memory: you tried to allocate ", bytes, " bytes.");
     return {DataOf(block), DataOf(block), &Delete, device};
