@@ -133,5 +133,8 @@ function objectOf({ data, palette }: Samples): Uint8Array {
   const object = values.filter((value) => !isVoid(value) && value >= (areIds ? 1 : HALF))
   const table = new Uint8Array(256)
   for (const value of object) table[value] = 1
-  return data.map((value) => table[value]!)
+  // Not `map`: a call for each pixel takes five times as long.
+  const mask = new Uint8Array(data.length)
+  for (let i = 0; i < data.length; i++) mask[i] = table[data[i]!]!
+  return mask
 }

@@ -3,14 +3,14 @@ import type { ObjectMask } from '../data/mask.ts'
 import type { RunContext, TrainingProgress } from '../engine/run.ts'
 import { checkFiles, checkpointOf, ProgressTracker, resumeOf, runTraining, trainingBasics } from '../engine/training.ts'
 import { checkInteger, checkNumber, invalidArgument } from '../errors.ts'
-import { type NativeNetwork, type NativeTraining, native } from '../native.ts'
+import type { NativeNetwork, NativeTraining } from '../native.ts'
 import { Network } from '../network.ts'
-import { matcherDecoder, matcherEncoder } from '../networks/matcher.ts'
 import type { FrameSource, ImageInput, RawImage } from '../types.ts'
 import { type ClipSettings, drawClips } from './clip-sampler.ts'
 import { type FitOptions, type Head, type Preset, pixelsOf, readFirst } from './fit.ts'
 import { AHEAD, matcherTraining } from './matcher-parent.ts'
 import type { Method } from './method.ts'
+import { openPropagation } from './propagation.ts'
 import { checkSegmentOptions, type SegmentedFrame, type SegmentOptions, segmentEach } from './segment.ts'
 
 /** What a preset means. */
@@ -93,24 +93,16 @@ export class Matching implements Method {
       )
     }
     const { image, mask, settings } = this.first
-    const encoder = await this.network.view(matcherEncoder())
-    const decoder = await this.network.view(matcherDecoder())
+    const { side, flip } = settings
+    const video = await openPropagation(
+      this.network.handle,
+      { image, mask: { data: mask.data, width: mask.width, height: mask.height }, ids: mask.ids },
+      { pixels: pixelsOf(this.network), side, maxSize, threshold, flip },
+    )
     try {
-      const { side, flip } = settings
-      const video = await native().propagate(
-        encoder.handle,
-        decoder.handle,
-        { image, mask: { data: mask.data, width: mask.width, height: mask.height }, ids: mask.ids },
-        { pixels: pixelsOf(this.network), side, maxSize, threshold, flip },
-      )
-      try {
-        yield* segmentEach(frames, options, ({ image }) => video.next(image))
-      } finally {
-        video.close()
-      }
+      yield* segmentEach(frames, options, ({ image }) => video.next(image))
     } finally {
-      encoder.dispose()
-      decoder.dispose()
+      video.close()
     }
   }
 }

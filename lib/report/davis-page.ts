@@ -1,3 +1,4 @@
+import type { ChartClass, ComputedStyle, MediaQuery, PageDocument } from './browser.ts'
 import type { DavisPageData } from './davis-data.ts'
 
 /*
@@ -13,17 +14,10 @@ interface DrawnChart {
   destroy(): void
 }
 
-declare const Chart: {
-  new (canvas: CanvasElement, config: object): DrawnChart
-  defaults: { [name: string]: unknown; font: { family: string } }
-}
-declare const document: {
-  documentElement: object
-  getElementById(id: string): { textContent: string }
-  querySelectorAll(selector: string): Iterable<CanvasElement>
-}
-declare const getComputedStyle: (element: object) => { getPropertyValue(name: string): string }
-declare const matchMedia: (query: string) => { addEventListener(type: string, listener: () => void): void }
+declare const Chart: ChartClass<CanvasElement, DrawnChart>
+declare const document: PageDocument<CanvasElement>
+declare const getComputedStyle: ComputedStyle
+declare const matchMedia: MediaQuery
 
 /** Draws J and F of each sequence over its frames; again when the colour scheme changes. */
 export function drawDavisPage(): void {

@@ -1,3 +1,4 @@
+import type { ChartClass, ComputedStyle, MediaQuery, PageDocument, Pen } from './browser.ts'
 import type { RtfmPageData } from './rtfm-data.ts'
 
 /*
@@ -18,34 +19,19 @@ interface Scale {
 interface DrawnChart {
   destroy(): void
   canvas: CanvasElement
-  ctx: {
-    [style: string]: unknown
-    save(): void
-    restore(): void
+  ctx: Pen & {
     fillRect(x: number, y: number, width: number, height: number): void
     fillText(text: string, x: number, y: number): void
-    beginPath(): void
-    moveTo(x: number, y: number): void
-    lineTo(x: number, y: number): void
-    stroke(): void
-    setLineDash(lengths: number[]): void
   }
   width: number
   chartArea: { left: number; right: number; top: number; bottom: number }
   scales: { x: Scale; y: Scale }
 }
 
-declare const Chart: {
-  new (canvas: CanvasElement, config: object): DrawnChart
-  defaults: { [name: string]: unknown; font: { family: string } }
-}
-declare const document: {
-  documentElement: object
-  getElementById(id: string): { textContent: string }
-  querySelectorAll(selector: string): Iterable<CanvasElement>
-}
-declare const getComputedStyle: (element: object) => { getPropertyValue(name: string): string }
-declare const matchMedia: (query: string) => { addEventListener(type: string, listener: () => void): void }
+declare const Chart: ChartClass<CanvasElement, DrawnChart>
+declare const document: PageDocument<CanvasElement>
+declare const getComputedStyle: ComputedStyle
+declare const matchMedia: MediaQuery
 
 /** Draws the scores, and the magnitudes where there are some, over time; again when the colour scheme changes. */
 export function drawRtfmPage(): void {

@@ -1,3 +1,4 @@
+import type { ChartClass, ComputedStyle, MediaQuery, PageDocument, Pen } from './browser.ts'
 import type { SlimPageData } from './slim-data.ts'
 
 /*
@@ -12,32 +13,16 @@ interface CanvasElement {
 
 interface DrawnChart {
   destroy(): void
-  ctx: {
-    [style: string]: unknown
-    save(): void
-    restore(): void
-    beginPath(): void
-    moveTo(x: number, y: number): void
-    lineTo(x: number, y: number): void
-    stroke(): void
-    setLineDash(lengths: number[]): void
-  }
+  ctx: Pen
   chartArea: { left: number; right: number; top: number; bottom: number }
   scales: { x: { getPixelForValue(value: number): number } }
 }
 
-declare const Chart: {
-  new (canvas: CanvasElement, config: object): DrawnChart
-  defaults: { [name: string]: unknown; font: { family: string } }
-}
-declare const document: {
-  documentElement: object
-  getElementById(id: string): { textContent: string }
-  querySelectorAll(selector: string): Iterable<CanvasElement>
-}
+declare const Chart: ChartClass<CanvasElement, DrawnChart>
+declare const document: PageDocument<CanvasElement>
 declare const innerHeight: number
-declare const getComputedStyle: (element: object) => { getPropertyValue(name: string): string }
-declare const matchMedia: (query: string) => { addEventListener(type: string, listener: () => void): void }
+declare const getComputedStyle: ComputedStyle
+declare const matchMedia: MediaQuery
 declare const addEventListener: (type: string, listener: () => void) => void
 declare const IntersectionObserver: new (
   listener: (entries: { isIntersecting: boolean; target: CanvasElement }[]) => void,

@@ -54,8 +54,10 @@ at::Tensor CellLabels(const at::Tensor& masks) { return at::avg_pool2d(masks, {k
 at::Tensor CuesOf(const at::Tensor& keys, const Past& past) {
   const auto objects = past.previous_labels.size(0);
   const auto query = Rows(keys);
-  const auto cues = at::cat({Similarities(query, past.first), Similarities(query, past.memory),
-                             LocalSimilarities(keys, past.previous_keys, past.previous_labels, past.window),
+  const auto first = Similarities(query, past.first);
+  const auto memory = &past.memory == &past.first ? first : Similarities(query, past.memory);
+  const auto cues = at::cat({first, memory,
+                             LocalSimilarities(keys, past.previous_keys, past.previous_labels, kWindow),
                              past.previous_labels.reshape({objects, 1, -1})},
                             1);
   return cues.view({objects, cues.size(1), keys.size(0), keys.size(1)});
@@ -81,7 +83,6 @@ Propagation::Propagation(Matcher matcher, PropagationSettings settings, const at
     view.previous_keys = Encode(matcher_, Mirrored(image, mirror)).keys;
     view.previous_labels = CellLabels(Mirrored(scaled, mirror));
     view.first = MakeReference(Rows(view.previous_keys), view.previous_labels.flatten(1));
-    view.memory = view.first;
     views_.push_back(std::move(view));
   }
 }
@@ -138,23 +139,22 @@ Segmentation Propagation::Next(const at::Tensor& rgb) {
     const bool mirror = i == 1;
     auto& view = views_[i];
     const auto frame = Encode(matcher_, Mirrored(image, mirror));
+    const auto& memory = view.remembered.empty() ? view.first : view.memory;
     const auto seen =
-        Decode(matcher_, frame,
-               {view.first, view.memory, view.previous_keys, view.previous_labels, settings_.window});
+        Decode(matcher_, frame, {view.first, memory, view.previous_keys, view.previous_labels});
     view.previous_keys = frame.keys;
     const auto upright = Mirrored(seen, mirror);
     logits = logits.defined() ? logits + upright : upright;
   }
   logits = logits / static_cast<double>(views_.size());
-  const auto probabilities = Aggregated(logits.squeeze(1)).unsqueeze(1);
+  const auto probabilities = Aggregated(logits.squeeze(1));
   ++index_;
   for (size_t i = 0; i < views_.size(); ++i) {
-    views_[i].previous_labels = CellLabels(Mirrored(probabilities, i == 1));
+    views_[i].previous_labels = CellLabels(Mirrored(probabilities, i == 1).unsqueeze(1));
     if (index_ % settings_.memory_every == 0) Remember(&views_[i]);
   }
-  auto large = logits;
-  if (size_[0] != rgb.size(0) || size_[1] != rgb.size(1))
-    large = at::upsample_bilinear2d(logits, {rgb.size(0), rgb.size(1)}, false);
+  if (size_[0] == rgb.size(0) && size_[1] == rgb.size(1)) return Named(probabilities);
+  const auto large = at::upsample_bilinear2d(logits, {rgb.size(0), rgb.size(1)}, false);
   return Named(Aggregated(large.squeeze(1)));
 }
 

@@ -30,13 +30,15 @@ struct EncodedFrame {
 /// (objects, 1, H, W) -> what share of each cell is the object's, (objects, H / 8, W / 8).
 at::Tensor CellLabels(const at::Tensor& masks);
 
+/// Rows and columns of cells that an object may move from one frame to the next.
+constexpr int64_t kWindow = 6;
+
 /// What is known when a frame's turn comes.
 struct Past {
   const Reference& first;
-  const Reference& memory;
+  const Reference& memory;            // as `first` while nothing else is remembered
   const at::Tensor& previous_keys;    // (h, w, C)
   const at::Tensor& previous_labels;  // (objects, h, w)
-  int64_t window;
 };
 
 /// What matching says of each cell and object, (objects, 7, h, w): see networks.matcher. Differentiable.
@@ -48,8 +50,6 @@ struct PropagationSettings {
   int64_t side = 480;
   /// And so that their longer side is at most this (0: any).
   int64_t max_size = 0;
-  /// Rows and columns of cells that an object may move from one frame to the next.
-  int64_t window = 6;
   /// Every so many frames one is remembered, the last `memory_size` of them.
   int64_t memory_every = 5;
   int64_t memory_size = 4;
@@ -73,7 +73,7 @@ class Propagation {
   struct View {
     Reference first;
     std::deque<std::pair<at::Tensor, at::Tensor>> remembered;  // keys (h * w, C), labels (objects, h * w)
-    Reference memory;
+    Reference memory;  // empty: nothing but the first frame
     at::Tensor previous_keys;
     at::Tensor previous_labels;
   };

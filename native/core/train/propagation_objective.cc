@@ -6,7 +6,6 @@ namespace torchvid {
 
 namespace {
 
-constexpr int64_t kWindow = 6;
 /// Keeps Dice steady for small objects, in pixels.
 constexpr double kDiceSmoothing = 50;
 
@@ -100,7 +99,7 @@ Loss PropagationObjective::Run(Network&, const Batch& batch, const PassContext& 
       state.memory_labels.push_back(state.labels.flatten(1));
       const auto memory = MakeReference(at::cat(state.memory_keys), at::cat(state.memory_labels, 1));
       cues.push_back(CuesOf(encoded.keys[t][clip],
-                            {state.first, memory, encoded.keys[t - 1][clip], state.labels, kWindow}));
+                            {state.first, memory, encoded.keys[t - 1][clip], state.labels}));
     }
     auto inputs = encoded.features[t];
     inputs["cues"] = at::cat(cues);
