@@ -69,7 +69,7 @@ function withTrainingOptions(command: Command): Command {
   return command
     .option(
       '--epochs <n>',
-      'times every frame is seen (default: 240 with vgg16, 12 with mobilenet, 3000 steps with matcher)',
+      'times every frame is seen (default: 240 with vgg16, 12 with mobilenet, 3600 steps with matcher)',
       wholeNumber(1),
     )
     .option('--steps <n>', 'passes of one frame (matcher: four clips) each, instead of --epochs', wholeNumber(1))

@@ -13,7 +13,7 @@ export const AHEAD = 2
 
 /** Clips are drawn and learnt from so. */
 const recipe = {
-  steps: 3000,
+  steps: 3600,
   learningRate: 1e-3,
   weightDecay: 1e-4,
   clips: { batchSize: 4, frames: 4, height: 240, width: 416 } satisfies ClipSettings,

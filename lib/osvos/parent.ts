@@ -31,7 +31,7 @@ export type ParentValidation = ParentData & {
 /**
  * Settings of `OSVOS.trainParent`. Defaults are the trunk's own: VGG16's are those of the paper's code; MobileNet's are
  * values in common use, not tuned by experiment. A matcher (`backbone: 'matcher'`) learns from clips of 4 frames, 4 a pass;
- * of the settings here `epochs` or `steps` (default 3000), `learningRate` (1e-3), `weightDecay` (1e-4), `cache` and
+ * of the settings here `epochs` or `steps` (default 3600), `learningRate` (1e-3), `weightDecay` (1e-4), `cache` and
  * `validation` are its.
  */
 export interface ParentOptions extends RunOptions<ParentProgress> {
