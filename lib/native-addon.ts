@@ -3,6 +3,7 @@ import os from 'node:os'
 import path from 'node:path'
 import nodeGypBuild from 'node-gyp-build'
 import { TorchvidError } from './errors.ts'
+import { openCuda } from './libtorch/cuda.ts'
 import { type LibTorch, locateLibTorch } from './libtorch/locate.ts'
 import { packageRoot } from './libtorch/package.ts'
 import { libraryNames } from './libtorch/platform.ts'
@@ -30,13 +31,26 @@ function load(): { native: Native; libtorch: LibTorch } {
   const loader = createRequire(import.meta.url)(loaderPath) as { open(path: string): string }
   const names = libraryNames()
   for (const name of [names.c10, names.torchCpu]) open(loader, path.join(libtorch.root, 'lib', name))
+  const cuda = openCuda(libtorch, (library) => loader.open(library))
   const addon = openAddon(path.join(path.dirname(loaderPath), engineName()))
   addon.setErrorFactory((code, message) => new TorchvidError(code, message))
+  addon.setCuda(cuda, warnOfCuda)
   // exit() destroys LibTorch's statics, and Node runs no clean-up hooks before it on process.exit() or an uncaught
   // exception: the engine must be done with them by then. It waits for one operation at most.
   process.once('exit', () => addon.cancelAll())
   loaded = { native: addon, libtorch }
   return loaded
+}
+
+/** The one warning where a CUDA build of LibTorch has no device to work on. */
+function warnOfCuda(reason: string): void {
+  const detail =
+    'Set TORCHVID_CUDA=0 or name device "cpu" if that is meant; "npx torchvid doctor" shows what was found.'
+  process.emitWarning(`device "auto" takes the CPU, because CUDA does not work here: ${reason}`, {
+    type: 'TorchvidWarning',
+    code: 'TORCHVID_CUDA',
+    detail,
+  })
 }
 
 /** The loader's path: from `prebuilds/`, or from a build folder during development. */

@@ -64,10 +64,19 @@ export interface Native {
   }
   resizeImage(image: RawImage, size: { width: number; height: number }): Promise<RawImage>
   clipFeatures(network: NativeNetwork, frames: RawImage[], options: NativeClip): Promise<Float32Array>
-  info(): Promise<{ builtFor: string; threads: number; cpuCapability: string }>
+  /** For tests of the search on GPUs: `byBand` has it done on the CPU. `gradient` is that of the sum of `values`. */
+  localSimilarities(
+    query: TensorData,
+    keys: TensorData,
+    labels: TensorData,
+    options: { window: number; byBand: boolean },
+  ): Promise<{ values: TensorData; gradient: { query: TensorData; keys: TensorData } }>
+  info(): Promise<NativeInfo>
   setThreads(count: number): Promise<void>
   cancelAll(): void
   setErrorFactory(factory: (code: ErrorCode, message: string) => Error): void
+  /** Before any device is asked for. `warn` hears, once in a process, why `'auto'` gave the CPU. */
+  setCuda(libraries: { opened: boolean; reason: string; fault: boolean }, warn: (reason: string) => void): void
 }
 
 /** The names of all functions of `Native`. */
@@ -91,15 +100,28 @@ export const nativeFunctions: readonly (keyof Native)[] = [
   'minimumCut',
   'resizeImage',
   'clipFeatures',
+  'localSimilarities',
   'info',
   'setThreads',
   'cancelAll',
   'setErrorFactory',
+  'setCuda',
 ]
+
+/** What this build is, how it runs, and the CUDA devices that work: each is tried once. */
+export interface NativeInfo {
+  builtFor: string
+  threads: number
+  cpuCapability: string
+  /** Sizes in bytes. `reason`: why there is none, or why some do not work; may be empty. */
+  cuda: { devices: { name: string; model: string; memory: number; free: number }[]; reason: string }
+}
 
 /** A network inside the addon. Its memory is freed by `dispose`, or by the garbage collector. */
 export interface NativeNetwork {
   parameters(): { name: string; shape: number[]; trainable: boolean }[]
+  /** `'cpu'` or `'cuda:N'`. */
+  device(): string
   forward(
     inputs: Record<string, TensorData>,
     options: { training: boolean; outputs: string[]; seed: number },
@@ -119,6 +141,7 @@ export interface NativeNetwork {
 /** The names of all methods of `NativeNetwork`. */
 export const nativeNetworkMethods: readonly (keyof NativeNetwork)[] = [
   'parameters',
+  'device',
   'forward',
   'summary',
   'read',
@@ -249,7 +272,8 @@ export interface NativeTraining {
   until?: number
   accumulate: number
   schedule: NativeSchedule
-  bfloat16: boolean
+  /** `'auto'`: when the network is on a GPU. `runTraining` settles it. */
+  bfloat16: boolean | 'auto'
   seed: number
   device: string
   optimizer: {

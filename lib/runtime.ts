@@ -5,9 +5,14 @@ import { libtorchInUse, native } from './native.ts'
 
 /** A device that networks can be on. */
 export interface DeviceInfo {
+  /** `'cpu'`, `'cuda:0'`... */
   name: string
+  /** What it is, such as "NVIDIA H200", where that is known. */
+  model?: string
   /** Bytes in all. */
   memory: number
+  /** Bytes that nobody uses. */
+  free: number
 }
 
 /** What runs here. */
@@ -17,6 +22,8 @@ export interface RuntimeInfo {
   node: string
   libtorch: { root: string; version: string; source: string; builtFor: string }
   devices: DeviceInfo[]
+  /** Why there is no CUDA device, or why some do not work; undefined when all do. */
+  cudaReason?: string
   /** Threads LibTorch computes with. */
   threads: number
   /** The instructions it uses, such as AVX512. */
@@ -24,17 +31,21 @@ export interface RuntimeInfo {
 }
 
 /**
- * Versions, LibTorch's path and build, devices with their memory, threads. Loads LibTorch.
+ * Versions, LibTorch's path and build, devices with their memory, threads. Loads LibTorch, and tries each GPU.
  * @throws TorchvidError ERR_LIBTORCH_NOT_FOUND, ERR_LIBTORCH_VERSION
  */
 export async function info(): Promise<RuntimeInfo> {
-  const { builtFor, threads, cpuCapability } = await native().info()
+  const { builtFor, threads, cpuCapability, cuda } = await native().info()
   const { root, version, source } = libtorchInUse()
   return {
     version: packageVersion(),
     node: process.versions.node,
     libtorch: { root, version, source, builtFor },
-    devices: [{ name: 'cpu', memory: os.totalmem() }],
+    devices: [
+      { name: 'cpu', model: os.cpus()[0]?.model, memory: os.totalmem(), free: os.freemem() },
+      ...cuda.devices.map(({ model, ...device }) => ({ ...device, model: model || undefined })),
+    ],
+    cudaReason: cuda.reason || undefined,
     threads,
     cpuCapability,
   }

@@ -1,4 +1,5 @@
-// Builds the addon into prebuilds/<platform>-<arch>/: the loader (torchvid.node) and the engine beside it.
+// Builds the addon into prebuilds/<platform>-<arch>/: the loader (torchvid.node) and the engine beside it; with a CUDA
+// LibTorch also torchvid_cuda (native/cuda/README.md).
 // Wants TORCHVID_LIBTORCH, the folder of a LibTorch with headers (`node scripts/bootstrap.mjs` sets it).
 import { spawnSync } from 'node:child_process'
 import fs from 'node:fs'
@@ -14,6 +15,10 @@ if (!process.env.TORCHVID_LIBTORCH) {
 }
 // Written over in place, a binary would change under the processes that have it loaded.
 fs.rmSync(path.join(root, 'prebuilds', `${process.platform}-${process.arch}`), { recursive: true, force: true })
+// What is in the build folder is copied: one of an earlier build may belong to another LibTorch.
+for (const name of ['torchvid_cuda.so', 'torchvid_cuda.dll']) {
+  fs.rmSync(path.join(root, 'build/Release', name), { force: true })
+}
 
 const prebuildify = path.join(root, 'node_modules/prebuildify/bin.js')
 const shim = path.join(root, 'scripts/node-gyp-cmake.mjs')

@@ -8,6 +8,7 @@ import { formatBytes, freeBytes } from '../libtorch/disk.ts'
 import { type Candidate, describeCandidate, inspectLibTorch } from '../libtorch/locate.ts'
 import { packageRoot, packageVersion, wantedVersion } from '../libtorch/package.ts'
 import { cacheFolder } from '../libtorch/platform.ts'
+import type { RuntimeInfo } from '../runtime.ts'
 
 const run = promisify(execFile)
 
@@ -44,14 +45,14 @@ export async function examine(env: NodeJS.ProcessEnv = process.env): Promise<Fac
   const libtorch = libTorchFacts(inspectLibTorch(env))
   const addon = addonFact()
   const ready = [...libtorch, addon].every((fact) => fact.state !== 'missing')
-  const loads = ready ? await loadFact(env) : skippedLoad()
+  const loads = ready ? await loadFacts(env) : [skippedLoad()]
   return [
     nodeFact(),
     platformFact(),
     packageFact(),
     ...libtorch,
     addon,
-    loads,
+    ...loads,
     await ffmpegFact(env),
     await cacheFact(env),
   ]
@@ -107,7 +108,7 @@ function skippedLoad(): Fact {
 }
 
 /** Loads the addon in a process of its own, so that a crash there is a finding and not the end of doctor. */
-async function loadFact(env: NodeJS.ProcessEnv): Promise<Fact> {
+async function loadFacts(env: NodeJS.ProcessEnv): Promise<Fact[]> {
   const entry = path.join(packageRoot(), 'dist', 'index.mjs')
   const script = `
     const { runtime } = await import(${JSON.stringify(pathToFileURL(entry).href)})
@@ -115,10 +116,33 @@ async function loadFact(env: NodeJS.ProcessEnv): Promise<Fact> {
   `
   try {
     const { stdout } = await run(process.execPath, ['--input-type=module', '-e', script], { env, timeout: 120_000 })
-    return { name: 'Loads', state: 'ok', value: stdout.trim() }
+    return [{ name: 'Loads', state: 'ok', value: stdout.trim() }, ...gpuFacts(JSON.parse(stdout) as RuntimeInfo)]
   } catch (error) {
     const remedy = 'Run: npx torchvid setup --force. In a clone also: npm run build:native'
-    return { name: 'Loads', state: 'missing', value: failureOf(error), remedy }
+    return [{ name: 'Loads', state: 'missing', value: failureOf(error), remedy }]
+  }
+}
+
+/** The GPUs that work, and why others, or all, do not: none is essential. */
+export function gpuFacts({ devices, cudaReason }: Pick<RuntimeInfo, 'devices' | 'cudaReason'>): Fact[] {
+  const facts = devices
+    .filter(({ name }) => name !== 'cpu')
+    .map(({ name, model, memory, free }): Fact => {
+      const value = `${name}: ${model ?? 'CUDA device'}, ${formatBytes(memory)}, ${formatBytes(free)} of it free`
+      return { name: 'GPU', state: 'ok', value }
+    })
+  if (cudaReason !== undefined) {
+    const value = facts.length === 0 ? `none: ${cudaReason}` : cudaReason
+    facts.push({ name: 'GPU', state: 'note', value, ...remedyOfGpu(cudaReason) })
+  }
+  return facts
+}
+
+function remedyOfGpu(reason: string): { remedy?: string } {
+  if (/TORCHVID_CUDA is 0/.test(reason)) return {}
+  if (/CPU build/.test(reason)) return { remedy: 'To use a GPU, set TORCHVID_LIBTORCH to a LibTorch built with CUDA.' }
+  return {
+    remedy: 'Check the driver with nvidia-smi, and that it is new enough for the CUDA that LibTorch was built with.',
   }
 }
 

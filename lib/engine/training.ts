@@ -21,7 +21,7 @@ export function trainingBasics(
   if (!['float32', 'bfloat16', 'auto'].includes(precision)) {
     throw invalidArgument('precision', precision, "'float32', 'bfloat16' or 'auto'")
   }
-  return { seed, device, bfloat16: precision === 'bfloat16' }
+  return { seed, device, bfloat16: precision === 'auto' ? 'auto' : precision === 'bfloat16' }
 }
 
 /** `ERR_INVALID_ARGUMENT` unless `checkpoint` and `resume` are of the right form. */
@@ -78,8 +78,19 @@ export async function runTraining(
     }
   }
   // Asked for on a later turn of the event loop, so `job` is there by then.
-  job = native().train(network.handle, training, onRecords, supply)
+  job = native().train(network.handle, settled(training, network), onRecords, supply)
   return await finish(job, signal)
+}
+
+/** With what depends on where the network is: it is trained there, and in `'auto'` precision in bfloat16 on a GPU. */
+function settled(training: NativeTraining, network: Network): NativeTraining {
+  const place = network.handle.device()
+  const { device, bfloat16 } = training
+  return {
+    ...training,
+    device: device === 'auto' ? place : device,
+    bfloat16: bfloat16 === 'auto' ? place !== 'cpu' : bfloat16,
+  }
 }
 
 /** What a native job resolves with; an abort of `signal` ends it, and rejects with the signal's reason. */

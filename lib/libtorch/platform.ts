@@ -1,10 +1,11 @@
 import os from 'node:os'
 import path from 'node:path'
 
-/** File names of the libraries the addon links, by platform. */
+/** File names of the libraries the addon links, and of CUDA's part, which it opens, by platform. */
 export interface LibraryNames {
   torchCpu: string
   c10: string
+  c10Cuda: string
   torchCuda: string
 }
 
@@ -14,7 +15,7 @@ export function libraryNames(platform: NodeJS.Platform = process.platform): Libr
     if (platform === 'win32') return `${base}.dll`
     return platform === 'darwin' ? `lib${base}.dylib` : `lib${base}.so`
   }
-  return { torchCpu: name('torch_cpu'), c10: name('c10'), torchCuda: name('torch_cuda') }
+  return { torchCpu: name('torch_cpu'), c10: name('c10'), c10Cuda: name('c10_cuda'), torchCuda: name('torch_cuda') }
 }
 
 /** The host of the official archives; `TORCHVID_LIBTORCH_URL` names a mirror of its folder. */

@@ -1,6 +1,7 @@
 #include <napi.h>
 
 #include "bindings/env_state.h"
+#include "bindings/evaluate.h"
 #include "bindings/features.h"
 #include "bindings/functions.h"
 #include "bindings/losses.h"
@@ -16,6 +17,7 @@ Napi::Object Initialise(Napi::Env env, Napi::Object exports) {
   torchvid::EnvState::Install(env);
   torchvid::NetworkWrap::Register(env, exports);
   torchvid::RegisterTrain(env, exports);
+  torchvid::RegisterEvaluate(env, exports);
   torchvid::RegisterSurgery(env, exports);
   torchvid::RegisterLosses(env, exports);
   torchvid::RegisterFunctions(env, exports);

@@ -3,6 +3,7 @@
 #include <cmath>
 #include <cstring>
 
+#include "core/device/device.h"
 #include "core/error.h"
 
 namespace torchvid {
@@ -152,13 +153,15 @@ std::map<std::string, std::string> TextMapFrom(const Napi::Value& value, const s
   return out;
 }
 
-at::Device DeviceFrom(const Napi::Value& value) {
-  const auto text = TextFrom(value, "device");
-  if (text == "cpu" || text == "auto") return {at::kCPU};
-  throw Error("ERR_DEVICE_UNAVAILABLE",
-              "Device '" + text +
-                  "' is not there: this LibTorch is a CPU build, or no CUDA device works here. " +
-                  "Use device 'cpu', or 'auto' to take a GPU only when one works.");
+at::Device DeviceFrom(const Napi::Value& value) { return ResolveDevice(TextFrom(value, "device")); }
+
+void CheckDevice(const Napi::Value& value, at::Device actual) {
+  const auto name = TextFrom(value, "device");
+  if (name == "auto") return;
+  const auto device = ResolveDevice(name);
+  if (device == actual) return;
+  throw InvalidArgument("device: the network is on " + actual.str() + "; create or open it on " +
+                        device.str() + ".");
 }
 
 at::Tensor TensorFrom(const Napi::Value& value, const std::string& what) {

@@ -40,7 +40,11 @@ Napi::Object ObjectFrom(const Napi::Value& value, const std::string& what);
 Napi::Array ArrayFrom(const Napi::Value& value, const std::string& what);
 std::vector<std::string> TextsFrom(const Napi::Value& value, const std::string& what);
 std::map<std::string, std::string> TextMapFrom(const Napi::Value& value, const std::string& what);
+/// The device of a name, tried if that has not been done yet: see ResolveDevice.
 at::Device DeviceFrom(const Napi::Value& value);
+/// Throws ERR_INVALID_ARGUMENT unless a network on device `actual` is where `value` says; 'auto' is where it
+/// is.
+void CheckDevice(const Napi::Value& value, at::Device actual);
 
 // To JavaScript.
 /// { data, shape }; half and bfloat16 become float.

@@ -4,6 +4,7 @@
 
 #include <new>
 
+#include "core/device/device.h"
 #include "core/memory/caching_allocator.h"
 #include "core/torch_error.h"
 
@@ -89,6 +90,7 @@ void EnvState::Close() {
   napi_release_threadsafe_function(queue_, napi_tsfn_abort);
   queue_ = nullptr;
   error_factory.Reset();
+  device_warning.Reset();
   network_constructor.Reset();
 }
 
@@ -108,10 +110,26 @@ void EnvState::Settled() {
   if (--active_ == 0 && queue_ != nullptr) napi_unref_threadsafe_function(env_, queue_);
 }
 
+Napi::Object EnvState::Start(Napi::Env env, const std::shared_ptr<Job>& job,
+                             const Napi::Promise::Deferred& deferred) {
+  Submit(job);
+  auto handle = Napi::Object::New(env);
+  handle.Set("promise", deferred.Promise());
+  handle.Set("abort", Napi::Function::New(env, [weak = std::weak_ptr<Job>(job)](const Napi::CallbackInfo&) {
+               if (const auto running = weak.lock()) running->Cancel();
+             }));
+  return handle;
+}
+
 Napi::Promise EnvState::Promise(Napi::Env env, std::function<ToJs()> work) {
   const auto deferred = Napi::Promise::Deferred::New(env);
   Submit(std::make_shared<PromiseJob>(shared_from_this(), deferred, std::move(work)));
   return deferred.Promise();
+}
+
+void EnvState::WarnOfDevice(Napi::Env env) {
+  if (device_warning.IsEmpty()) return;
+  if (const auto reason = TakeDeviceWarning()) device_warning.Call({Napi::String::New(env, *reason)});
 }
 
 Napi::Value EnvState::ToError(Napi::Env env, const std::exception_ptr& error) {

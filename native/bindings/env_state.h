@@ -35,13 +35,20 @@ class EnvState : public std::enable_shared_from_this<EnvState> {
   /// JavaScript thread, from the job's last Post: the job has been answered.
   void Settled();
 
+  /// Submits a job that settles `deferred`; gives { promise, abort() }.
+  Napi::Object Start(Napi::Env env, const std::shared_ptr<Job>& job, const Napi::Promise::Deferred& deferred);
+
   /// Submits `work` as one step and gives a promise of what its `ToJs` makes.
   Napi::Promise Promise(Napi::Env env, std::function<ToJs()> work);
+
+  /// JavaScript thread: passes on why 'auto' gave no GPU, when there is something to say.
+  void WarnOfDevice(Napi::Env env);
 
   /// The JavaScript error that stands for `error`.
   Napi::Value ToError(Napi::Env env, const std::exception_ptr& error);
 
-  Napi::FunctionReference error_factory;  // (code, message) => Error
+  Napi::FunctionReference error_factory;   // (code, message) => Error
+  Napi::FunctionReference device_warning;  // (reason) => void
   Napi::FunctionReference network_constructor;
 
  private:

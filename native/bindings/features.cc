@@ -115,12 +115,6 @@ ClipSettings ClipSettingsFrom(const Napi::Value& value) {
   return settings;
 }
 
-void CheckDevice(const Network& network, at::Device device) {
-  if (device.type() == network.device().type()) return;
-  throw InvalidArgument("device: the network is on " + network.device().str() + "; create or open it on " +
-                        device.str() + ".");
-}
-
 /// clipFeatures(network, frames, { pixels, window, output, device })
 Napi::Value FeaturesOfClip(const Napi::CallbackInfo& info) {
   return Guarded(info, [&]() -> Napi::Value {
@@ -130,7 +124,7 @@ Napi::Value FeaturesOfClip(const Napi::CallbackInfo& info) {
     for (uint32_t i = 0; i < images.Length(); ++i)
       frames.push_back(ImageFrom(images.Get(i), "frames[" + std::to_string(i) + "]"));
     const auto settings = ClipSettingsFrom(info[2]);
-    CheckDevice(*network, DeviceFrom(info[2].As<Napi::Object>().Get("device")));
+    CheckDevice(info[2].As<Napi::Object>().Get("device"), network->device());
     return EnvState::Of(info.Env())->Promise(info.Env(), [=, frames = std::move(frames)]() -> ToJs {
       const auto features = ClipFeatures(*network, frames, settings);
       return [features](Napi::Env env) { return DataTo(env, features); };

@@ -7,6 +7,7 @@
 #include "bindings/convert.h"
 #include "bindings/env_state.h"
 #include "bindings/network.h"
+#include "core/device/device.h"
 #include "core/error.h"
 #include "core/image/segment.h"
 #include "core/metrics/davis.h"
@@ -16,17 +17,37 @@ namespace torchvid {
 
 namespace {
 
+/// { devices: [{ name, model, memory, free }], reason }
+Napi::Object CudaTo(Napi::Env env, const CudaDevices& cuda) {
+  auto devices = Napi::Array::New(env, cuda.working.size());
+  for (uint32_t i = 0; i < cuda.working.size(); ++i) {
+    const auto& device = cuda.working[i];
+    auto row = Napi::Object::New(env);
+    row.Set("name", device.device.str());
+    row.Set("model", device.model);
+    row.Set("memory", static_cast<double>(device.total_bytes));
+    row.Set("free", static_cast<double>(device.free_bytes));
+    devices.Set(i, row);
+  }
+  auto object = Napi::Object::New(env);
+  object.Set("devices", devices);
+  object.Set("reason", cuda.reason);
+  return object;
+}
+
 /// info(): what this build is and how it runs
 Napi::Value Info(const Napi::CallbackInfo& info) {
   return Guarded(info, [&]() -> Napi::Value {
     return EnvState::Of(info.Env())->Promise(info.Env(), []() -> ToJs {
       const int threads = at::get_num_threads();
       const auto capability = at::get_cpu_capability();
+      const auto cuda = FindCudaDevices();
       return [=](Napi::Env env) {
         auto object = Napi::Object::New(env);
         object.Set("builtFor", TORCH_VERSION);
         object.Set("threads", threads);
         object.Set("cpuCapability", capability);
+        object.Set("cuda", CudaTo(env, cuda));
         return object;
       };
     });
@@ -114,6 +135,19 @@ Napi::Value SegmentFrame(const Napi::CallbackInfo& info) {
   });
 }
 
+/// setCuda({ opened, reason, fault }, warn): what became of CUDA's part of LibTorch, and who hears why 'auto'
+/// gives no GPU
+Napi::Value SetCuda(const Napi::CallbackInfo& info) {
+  return Guarded(info, [&]() -> Napi::Value {
+    const auto libraries = ObjectFrom(info[0], "libraries");
+    SetCudaLibraries({libraries.Get("opened").ToBoolean().Value(),
+                      TextFrom(libraries.Get("reason"), "reason"),
+                      libraries.Get("fault").ToBoolean().Value()});
+    EnvState::Of(info.Env())->device_warning = Napi::Persistent(info[1].As<Napi::Function>());
+    return info.Env().Undefined();
+  });
+}
+
 /// cancelAll(): blocks until no job is left
 Napi::Value CancelAll(const Napi::CallbackInfo& info) {
   EnvState::Of(info.Env())->CancelAll();
@@ -136,6 +170,7 @@ void RegisterFunctions(Napi::Env env, Napi::Object exports) {
   add("setThreads", SetThreads);
   add("cancelAll", CancelAll);
   add("setErrorFactory", SetErrorFactory);
+  add("setCuda", SetCuda);
   add("readTensor", ReadOne);
   add("rocAuc", Ranking<RocAuc>);
   add("prAuc", Ranking<PrAuc>);

@@ -39,9 +39,18 @@ Napi::Value ClassBalanced(const Napi::CallbackInfo& info) {
   });
 }
 
+using Parts = std::vector<std::pair<std::string, double>>;
+
+/// The parts of a loss, read.
+Parts PartsOf(const Loss& loss) {
+  Parts parts;
+  for (const auto& [name, part] : loss.parts) parts.emplace_back(name, part.item<double>());
+  return parts;
+}
+
 /// { loss, parts, gradient: { abnormal, normal } }
-Napi::Object LossTo(Napi::Env env, double total, const std::vector<std::pair<std::string, double>>& parts,
-                    const Napi::Value& by_abnormal, const Napi::Value& by_normal) {
+Napi::Object LossTo(Napi::Env env, double total, const Parts& parts, const Napi::Value& by_abnormal,
+                    const Napi::Value& by_normal) {
   auto object = Napi::Object::New(env);
   object.Set("loss", total);
   auto named = Napi::Object::New(env);
@@ -77,7 +86,7 @@ Napi::Value MilRanking(const Napi::CallbackInfo& info) {
       const auto loss = MilRankingLoss(a, n, settings);
       loss.total.backward();
       const auto total = loss.total.item<double>();
-      return [=, parts = loss.parts](Napi::Env env) {
+      return [=, parts = PartsOf(loss)](Napi::Env env) {
         return LossTo(env, total, parts, TensorTo(env, a.grad()), TensorTo(env, n.grad()));
       };
     });
@@ -148,7 +157,7 @@ Napi::Value RtfmLossOf(const Napi::CallbackInfo& info) {
       const auto loss = RtfmLoss(a, n, settings, at::detail::createCPUGenerator(seed));
       loss.total.backward();
       const auto total = loss.total.item<double>();
-      return [=, parts = loss.parts](Napi::Env env) {
+      return [=, parts = PartsOf(loss)](Napi::Env env) {
         return LossTo(env, total, parts, GradientsTo(env, a), GradientsTo(env, n));
       };
     });

@@ -1,9 +1,8 @@
 #include "bindings/network.h"
 
-#include <ATen/CPUGeneratorImpl.h>
-
 #include "bindings/convert.h"
 #include "bindings/env_state.h"
+#include "core/device/device.h"
 #include "core/error.h"
 
 namespace torchvid {
@@ -16,10 +15,13 @@ Napi::Value CreateNetwork(const Napi::CallbackInfo& info) {
     auto graph = GraphFrom(info[0]);
     const auto options = ObjectFrom(info[1], "options");
     const auto seed = static_cast<uint64_t>(IntegerFrom(options.Get("seed"), "seed"));
-    const auto device = DeviceFrom(options.Get("device"));
+    const auto device = TextFrom(options.Get("device"), "device");
     return EnvState::Of(info.Env())->Promise(info.Env(), [graph = std::move(graph), seed, device]() -> ToJs {
-      auto network = Network::Create(graph, seed, device);
-      return [network](Napi::Env env) { return NetworkWrap::Wrap(env, network); };
+      auto network = Network::Create(graph, seed, ResolveDevice(device));
+      return [network](Napi::Env env) {
+        EnvState::Of(env)->WarnOfDevice(env);
+        return NetworkWrap::Wrap(env, network);
+      };
     });
   });
 }
@@ -29,7 +31,7 @@ Napi::Value CreateNetwork(const Napi::CallbackInfo& info) {
 void NetworkWrap::Register(Napi::Env env, Napi::Object exports) {
   const auto type = DefineClass(
       env, "NativeNetwork",
-      {InstanceMethod("parameters", &NetworkWrap::Parameters),
+      {InstanceMethod("parameters", &NetworkWrap::Parameters), InstanceMethod("device", &NetworkWrap::Device),
        InstanceMethod("forward", &NetworkWrap::Forward), InstanceMethod("summary", &NetworkWrap::Summary),
        InstanceMethod("read", &NetworkWrap::Read), InstanceMethod("write", &NetworkWrap::Write),
        InstanceMethod("load", &NetworkWrap::Load), InstanceMethod("save", &NetworkWrap::Save),
@@ -87,6 +89,12 @@ Napi::Value NetworkWrap::Parameters(const Napi::CallbackInfo& info) {
   });
 }
 
+/// device(): 'cpu' or 'cuda:N'
+Napi::Value NetworkWrap::Device(const Napi::CallbackInfo& info) {
+  return Guarded(info,
+                 [&]() -> Napi::Value { return Napi::String::New(info.Env(), Alive()->device().str()); });
+}
+
 /// forward(inputs, { training, outputs, seed })
 Napi::Value NetworkWrap::Forward(const Napi::CallbackInfo& info) {
   return Guarded(info, [&]() -> Napi::Value {
@@ -99,9 +107,10 @@ Napi::Value NetworkWrap::Forward(const Napi::CallbackInfo& info) {
     return EnvState::Of(info.Env())->Promise(info.Env(), [=]() -> ToJs {
       RunContext context;
       context.training = training;
-      if (training) context.generator = at::detail::createCPUGenerator(seed);
-      const auto results = network->Forward(inputs, outputs, context);
-      if (training) network->Touch();  // running statistics moved
+      if (training) context.generator = NewGenerator(network->device(), seed);
+      auto results = network->Forward(inputs, outputs, context);
+      if (training) network->Touch();                              // running statistics moved
+      for (auto& [name, tensor] : results) tensor = tensor.cpu();  // here, not on the JavaScript thread
       return [results](Napi::Env env) {
         auto object = Napi::Object::New(env);
         for (const auto& [name, tensor] : results) object.Set(name, TensorTo(env, tensor));
@@ -130,7 +139,7 @@ Napi::Value NetworkWrap::Read(const Napi::CallbackInfo& info) {
     const auto name = TextFrom(info[0], "name");
     return EnvState::Of(info.Env())->Promise(info.Env(), [=]() -> ToJs {
       network->CheckNotDisposed();
-      const auto tensor = network->entry(name).tensor.detach().clone();
+      const auto tensor = network->entry(name).tensor.detach().clone().cpu();
       return [tensor](Napi::Env env) { return TensorTo(env, tensor); };
     });
   });

@@ -21,6 +21,7 @@ class NetworkWrap : public Napi::ObjectWrap<NetworkWrap> {
   ~NetworkWrap() override;
 
  private:
+  Napi::Value Device(const Napi::CallbackInfo& info);
   Napi::Value Parameters(const Napi::CallbackInfo& info);
   Napi::Value Forward(const Napi::CallbackInfo& info);
   Napi::Value Summary(const Napi::CallbackInfo& info);

@@ -1,5 +1,7 @@
 #include "bindings/propagation.h"
 
+#include <c10/core/GradMode.h>
+
 #include <atomic>
 #include <memory>
 #include <string>
@@ -10,6 +12,7 @@
 #include "bindings/network.h"
 #include "core/error.h"
 #include "core/matching/propagation.h"
+#include "core/matching/similarity.h"
 
 namespace torchvid {
 
@@ -80,10 +83,45 @@ Napi::Value Propagate(const Napi::CallbackInfo& info) {
   });
 }
 
+/// localSimilarities(query, keys, labels, { window, byBand }): { values, gradient: { query, keys } } of their
+/// sum
+Napi::Value LocalSimilaritiesOf(const Napi::CallbackInfo& info) {
+  return Guarded(info, [&]() -> Napi::Value {
+    const auto query = TensorFrom(info[0], "query").to(at::kFloat);
+    const auto keys = TensorFrom(info[1], "keys").to(at::kFloat);
+    const auto labels = TensorFrom(info[2], "labels").to(at::kFloat);
+    const auto options = ObjectFrom(info[3], "options");
+    const auto window = IntegerFrom(options.Get("window"), "window");
+    const auto search =
+        options.Get("byBand").ToBoolean().Value() ? LocalSearch::kByBand : LocalSearch::kAsFits;
+    if (query.dim() != 3 || keys.sizes() != query.sizes() || labels.dim() != 3 || query.numel() == 0 ||
+        labels.sizes().slice(1) != query.sizes().slice(0, 2) || window < 0)
+      throw ShapeError(
+          "Wanted a query and keys (h, w, C), labels (objects, h, w) and a window of at least 0.");
+    return EnvState::Of(info.Env())->Promise(info.Env(), [=]() -> ToJs {
+      const c10::AutoGradMode gradients(true);
+      const auto q = query.detach().set_requires_grad(true);
+      const auto k = keys.detach().set_requires_grad(true);
+      const auto values = LocalSimilarities(q, k, labels, window, search);
+      values.sum().backward();
+      return [values = values.detach(), by_query = q.grad(), by_keys = k.grad()](Napi::Env env) {
+        auto gradient = Napi::Object::New(env);
+        gradient.Set("query", TensorTo(env, by_query));
+        gradient.Set("keys", TensorTo(env, by_keys));
+        auto object = Napi::Object::New(env);
+        object.Set("values", TensorTo(env, values));
+        object.Set("gradient", gradient);
+        return object;
+      };
+    });
+  });
+}
+
 }  // namespace
 
 void RegisterPropagation(Napi::Env env, Napi::Object exports) {
   exports.Set("propagate", Napi::Function::New(env, Propagate, "propagate"));
+  exports.Set("localSimilarities", Napi::Function::New(env, LocalSimilaritiesOf, "localSimilarities"));
 }
 
 }  // namespace torchvid

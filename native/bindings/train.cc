@@ -1,6 +1,9 @@
 #include "bindings/train.h"
 
+#include <c10/util/Exception.h>
+
 #include <chrono>
+#include <iterator>
 #include <mutex>
 
 #include "bindings/convert.h"
@@ -8,7 +11,6 @@
 #include "bindings/network.h"
 #include "bindings/train_settings.h"
 #include "core/error.h"
-#include "core/train/evaluator.h"
 
 namespace torchvid {
 
@@ -55,6 +57,14 @@ Napi::Object RecordTo(Napi::Env env, const StepRecord& record) {
   object.Set("learningRate", record.learning_rate);
   object.Set("seconds", record.seconds);
   return object;
+}
+
+/// process.emitWarning(message, { code })
+void Warn(Napi::Env env, const std::string& message) {
+  const auto process = env.Global().Get("process").As<Napi::Object>();
+  auto options = Napi::Object::New(env);
+  options.Set("code", "TORCHVID_CUDA");
+  process.Get("emitWarning").As<Napi::Function>().Call(process, {Napi::String::New(env, message), options});
 }
 
 /// What a training calls in JavaScript. Touched on the JavaScript thread alone, and let go of there.
@@ -112,18 +122,14 @@ class TrainJob : public Job, public std::enable_shared_from_this<TrainJob> {
       return !Over();
     }
     if (trainer_->Prepare()) return true;
-    if (!record_) {
-      if (!trainer_->Ready()) return true;
-      record_ = trainer_->Step();
+    if (!stepped_ && !Pass()) {
+      HandOver();
+      return true;
     }
     if (!MeasureIfDue()) return true;
     SaveCheckpoint();
-    {
-      std::lock_guard lock(mutex_);
-      pending_.push_back(std::move(*record_));
-    }
-    record_.reset();
-    CrossIfDue();
+    stepped_ = false;
+    HandOver();
     return !Over();
   }
 
@@ -166,6 +172,61 @@ class TrainJob : public Job, public std::enable_shared_from_this<TrainJob> {
     return callbacks_->failure.Get(0u);
   }
 
+  /// One pass, if its batch is there, and the records that have come by then. Whatever goes wrong, a loss
+  /// that became no number before is what is told.
+  bool Pass() {
+    try {
+      if (trainer_->Ready()) {
+        trainer_->Step();
+        stepped_ = true;
+      }
+      trainer_->Collect(stepped_ && KeepsSomething(), &records_);
+      return stepped_;
+    } catch (const Cancelled&) {
+      throw;
+    } catch (...) {
+      CollectTheRest();
+      throw;
+    }
+  }
+
+  /// The records of passes whose step failed; throws ERR_NOT_FINITE if one of them has the cause.
+  void CollectTheRest() {
+    try {
+      trainer_->Collect(true, &records_);
+    } catch (const Error&) {
+      HandOver();
+      throw;
+    } catch (const c10::Error&) {  // the device is beyond answering: the first failure says why
+    }
+    HandOver();
+  }
+
+  /// Whether what the pass left behind is measured, saved or handed out: then no record may be missing.
+  bool KeepsSomething() const { return trainer_->done() || MeasureDue() || CheckpointDue(); }
+
+  bool MeasureDue() const { return selection_ && selection_->Due(trainer_->step(), trainer_->complete()); }
+
+  bool CheckpointDue() const {
+    if (!request_.checkpoint) return false;
+    const bool stops = trainer_->done() && !trainer_->complete();
+    return stops || trainer_->step() % request_.checkpoint->every == 0;
+  }
+
+  /// Lets the records collected go to JavaScript, when it is time, and a warning.
+  void HandOver() {
+    if (auto warning = trainer_->TakeWarning()) {
+      state_->Post([message = std::move(*warning)](Napi::Env env) { Warn(env, message); });
+    }
+    if (records_.empty()) return;
+    {
+      std::lock_guard lock(mutex_);
+      std::move(records_.begin(), records_.end(), std::back_inserter(pending_));
+    }
+    records_.clear();
+    CrossIfDue();
+  }
+
   void Begin() {
     trainer_ = MakeTrainer(request_);
     selection_ = MakeSelection(request_, trainer_->network());
@@ -185,9 +246,9 @@ class TrainJob : public Job, public std::enable_shared_from_this<TrainJob> {
 
   /// Measures after the pass just done, if that is due: false while more remains of it.
   bool MeasureIfDue() {
-    if (!selection_ || !selection_->Due(trainer_->step(), trainer_->complete())) return true;
-    record_->validation = selection_->Step(trainer_->step());
-    if (!record_->validation) return false;
+    if (!MeasureDue()) return true;
+    records_.back().validation = selection_->Step(trainer_->step());
+    if (!records_.back().validation) return false;
     if (selection_->best_step() == trainer_->step()) SaveBest();
     return true;
   }
@@ -201,9 +262,7 @@ class TrainJob : public Job, public std::enable_shared_from_this<TrainJob> {
   }
 
   void SaveCheckpoint() {
-    if (!request_.checkpoint) return;
-    const bool stops = trainer_->done() && !trainer_->complete();
-    if (trainer_->step() % request_.checkpoint->every != 0 && !stops) return;
+    if (!CheckpointDue()) return;
     auto metadata = request_.checkpoint->metadata;
     metadata["torchvid.step"] = std::to_string(trainer_->step());
     auto state = trainer_->State();
@@ -243,64 +302,12 @@ class TrainJob : public Job, public std::enable_shared_from_this<TrainJob> {
   TrainRequest request_;
   std::unique_ptr<Trainer> trainer_;
   std::unique_ptr<Selection> selection_;
-  std::optional<StepRecord> record_;  // of a pass whose measurement is under way
+  bool stepped_ = false;  // a pass is done whose measurement is under way
+  std::vector<StepRecord> records_;
   std::mutex mutex_;
   std::vector<StepRecord> pending_;
   Clock::time_point last_crossing_{};
 };
-
-/// Evaluates a classifier: one batch per step.
-class EvaluateJob : public Job {
- public:
-  EvaluateJob(std::shared_ptr<EnvState> state, Napi::Promise::Deferred deferred,
-              std::function<std::unique_ptr<Evaluator>()> make)
-      : state_(std::move(state)), deferred_(deferred), make_(std::move(make)) {}
-
-  bool Step() override {
-    if (evaluator_) {
-      evaluator_->Step();
-    } else {
-      evaluator_ = make_();
-      make_ = nullptr;
-    }
-    return !evaluator_->done();
-  }
-
-  void Finish(std::exception_ptr error) override {
-    const auto result = evaluator_ ? evaluator_->result() : Evaluation{};
-    make_ = nullptr;
-    evaluator_.reset();
-    state_->Post([state = state_, deferred = deferred_, result, error](Napi::Env env) {
-      state->Settled();
-      if (error) {
-        deferred.Reject(state->ToError(env, error));
-        return;
-      }
-      auto object = Napi::Object::New(env);
-      object.Set("correct", static_cast<double>(result.correct));
-      object.Set("images", static_cast<double>(result.images));
-      object.Set("loss", result.loss);
-      deferred.Resolve(object);
-    });
-  }
-
- private:
-  std::shared_ptr<EnvState> state_;
-  Napi::Promise::Deferred deferred_;
-  std::function<std::unique_ptr<Evaluator>()> make_;
-  std::unique_ptr<Evaluator> evaluator_;
-};
-
-/// Hands the job to the engine: { promise, abort() }.
-Napi::Object Start(Napi::Env env, const std::shared_ptr<Job>& job, const Napi::Promise::Deferred& deferred) {
-  EnvState::Of(env)->Submit(job);
-  auto handle = Napi::Object::New(env);
-  handle.Set("promise", deferred.Promise());
-  handle.Set("abort", Napi::Function::New(env, [weak = std::weak_ptr<Job>(job)](const Napi::CallbackInfo&) {
-               if (const auto running = weak.lock()) running->Cancel();
-             }));
-  return handle;
-}
 
 /// train(network, settings, onRecords, onWanted?) => { promise, abort(), supply(pass, sample), fail(error) }
 Napi::Value Train(const Napi::CallbackInfo& info) {
@@ -316,7 +323,7 @@ Napi::Value Train(const Napi::CallbackInfo& info) {
     }
     const auto deferred = Napi::Promise::Deferred::New(env);
     const auto job = std::make_shared<TrainJob>(EnvState::Of(env), deferred, callbacks, std::move(request));
-    auto handle = Start(env, job, deferred);
+    auto handle = EnvState::Of(env)->Start(env, job, deferred);
     // Once the job is over and gone, neither has an effect.
     handle.Set("supply",
                Napi::Function::New(env, [weak = std::weak_ptr(job)](const Napi::CallbackInfo& call) {
@@ -335,27 +342,10 @@ Napi::Value Train(const Napi::CallbackInfo& info) {
   });
 }
 
-/// evaluate(network, source, output) => { promise, abort() }
-Napi::Value Evaluate(const Napi::CallbackInfo& info) {
-  return Guarded(info, [&]() -> Napi::Value {
-    const auto env = info.Env();
-    const auto network = NetworkWrap::NetworkOf(info[0]);
-    auto [set, settings] = ImageSourceFrom(ObjectFrom(info[1], "source"));
-    const auto make = [network, set = std::move(set), settings = std::move(settings),
-                       output = TextFrom(info[2], "output")] {
-      auto source = std::make_unique<ImageSource>(set, settings, network->device());
-      return std::make_unique<Evaluator>(network, std::move(source), output);
-    };
-    const auto deferred = Napi::Promise::Deferred::New(env);
-    return Start(env, std::make_shared<EvaluateJob>(EnvState::Of(env), deferred, make), deferred);
-  });
-}
-
 }  // namespace
 
 void RegisterTrain(Napi::Env env, Napi::Object exports) {
   exports.Set("train", Napi::Function::New(env, Train, "train"));
-  exports.Set("evaluate", Napi::Function::New(env, Evaluate, "evaluate"));
 }
 
 }  // namespace torchvid

@@ -4,7 +4,7 @@
 
 namespace torchvid {
 
-/// Registers train(network, settings, onRecords, onWanted?) and evaluate(network, source, output).
+/// Registers train(network, settings, onRecords, onWanted?).
 void RegisterTrain(Napi::Env env, Napi::Object exports);
 
 }  // namespace torchvid

@@ -355,11 +355,7 @@ TrainRequest TrainRequestFrom(const Napi::Value& network, const Napi::Value& val
   ScheduleFrom(object.Get("schedule"), &trainer);
   trainer.bfloat16 = object.Get("bfloat16").ToBoolean().Value();
   trainer.seed = static_cast<uint64_t>(IntegerFrom(object.Get("seed"), "seed"));
-  const auto device = DeviceFrom(object.Get("device"));
-  if (device.type() != request.parent->device().type()) {
-    throw InvalidArgument("device: the network is on " + request.parent->device().str() +
-                          "; create or open it on " + device.str() + ".");
-  }
+  CheckDevice(object.Get("device"), request.parent->device());
   trainer.optimizer = OptimizerFrom(object.Get("optimizer"));
   PenaltyFrom(object, &trainer);
   SourceFrom(object.Get("source"), &request);

@@ -12,12 +12,20 @@ namespace torchvid {
 inline Error FromTorch(const c10::Error& error, const std::string& where, const std::string& code) {
   std::string words = error.what_without_backtrace();
   words = words.substr(0, words.find('\n'));
+  const auto says = [&](const char* text) { return words.find(text) != std::string::npos; };
   const bool memory = dynamic_cast<const c10::OutOfMemoryError*>(&error) != nullptr ||
-                      words.find("not enough memory") != std::string::npos ||
-                      words.find("can't allocate memory") != std::string::npos;
+                      says("not enough memory") || says("can't allocate memory") || says("out of memory") ||
+                      says("STATUS_ALLOC_FAILED");
   if (memory) {
+    // The sizes matter; LibTorch goes on to explain its own settings.
+    words = words.substr(0, words.find(" If reserved but unallocated"));
     return {"ERR_OUT_OF_MEMORY",
             where + ": " + words + " Use a smaller batch or image (maxSize), or free other networks."};
+  }
+  if (dynamic_cast<const c10::AcceleratorError*>(&error) != nullptr) {
+    return {"ERR_DEVICE_UNAVAILABLE",
+            where + ": the device failed: " + words +
+                " It cannot be used any more in this process: start it again, or use device 'cpu'."};
   }
   return {code, where + ": " + words};
 }

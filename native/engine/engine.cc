@@ -4,6 +4,7 @@
 #include <chrono>
 
 #include "core/cancel.h"
+#include "core/device/device.h"
 #include "core/memory/caching_allocator.h"
 
 namespace torchvid {
@@ -95,6 +96,8 @@ void Engine::RunTurn(const std::shared_ptr<Job>& job) {
     jobs_.push_back(job);
   } else {
     job->Finish(error);
+    // After the job has let go of its tensors: memory that was short is there for the next one.
+    if (error) ReleaseDeviceMemory();
   }
 }
 

@@ -5,9 +5,11 @@
 #include <c10/core/GradMode.h>
 
 #include <algorithm>
+#include <array>
 #include <set>
 
 #include "core/graph/init.h"
+#include "core/graph/layout.h"
 #include "core/graph/packed_convolution.h"
 #include "core/torch_error.h"
 
@@ -31,6 +33,17 @@ constexpr int64_t kIntense = 200;
 
 bool IsLarge(const at::Tensor& input) {
   return input.dim() == 4 && input.size(0) * input.size(2) * input.size(3) >= kLargeFrom;
+}
+
+/// True when a layer takes this input as maps: channels last is no gain to features that are only taken
+/// apart.
+bool FeedsMaps(const Graph& graph, const std::string& input) {
+  constexpr std::array kOps{"conv",        "convTranspose", "batchNorm", "maxPool",
+                            "averagePool", "concat",        "upsample",  "relu"};
+  return std::any_of(graph.nodes.begin(), graph.nodes.end(), [&](const Node& node) {
+    const bool reads = std::find(node.inputs.begin(), node.inputs.end(), input) != node.inputs.end();
+    return reads && std::find(kOps.begin(), kOps.end(), node.op) != kOps.end();
+  });
 }
 
 /// True when there are clips (N, C, T, H, W) among the inputs that oneDNN's convolutions may take as they
@@ -197,7 +210,7 @@ void Network::AddEntries(uint64_t seed) {
       if (const auto own = node.init.find(spec.name); own != node.init.end()) spec.init = own->second;
       try {
         entries_.push_back({node.name + "." + spec.name,
-                            Initialise(spec, specs_[i][0].shape, generator).to(device_),
+                            Placed(Initialise(spec, specs_[i][0].shape, generator)),
                             !spec.buffer && !node.frozen});
       } catch (const c10::Error& error) {
         throw FromTorch(error, Describe(node), "ERR_INVALID_ARGUMENT");
@@ -206,6 +219,11 @@ void Network::AddEntries(uint64_t seed) {
       }
     }
   }
+}
+
+at::Tensor Network::Placed(const at::Tensor& tensor) const {
+  const auto placed = tensor.to(device_);
+  return device_.is_cuda() ? placed.contiguous(ChannelsLastOf(placed)) : placed;
 }
 
 int64_t Network::bytes() const {
@@ -334,23 +352,24 @@ TensorMap Network::Forward(const TensorMap& inputs, const std::vector<std::strin
     if (layouts_.size() > 64) layouts_.clear();
     layouts_[shape_key] = PrefersChannelsLast(inputs, summary);
   }
-  const bool channels_last = layouts_[shape_key];
+  const bool cuda = device_.is_cuda();
+  const bool channels_last = cuda || layouts_[shape_key];
   const bool clips = !context.training && device_.is_cpu() && TakesClips(inputs);
   TensorList ordered;
   bool large = false;
   for (const auto& input : graph_.inputs) {
     auto tensor = inputs.at(input.name).to(device_);
-    if (clips && tensor.dim() == 5) {
-      tensor = tensor.contiguous(at::MemoryFormat::ChannelsLast3d);
-    } else if (IsLarge(tensor)) {
+    large = large || IsLarge(tensor);
+    if (cuda ? FeedsMaps(graph_, input.name) : clips && tensor.dim() == 5) {
+      tensor = tensor.contiguous(ChannelsLastOf(tensor));
+    } else if (!cuda && IsLarge(tensor)) {
       tensor =
           tensor.contiguous(channels_last ? at::MemoryFormat::ChannelsLast : at::MemoryFormat::Contiguous);
-      large = true;
     }
     ordered.push_back(std::move(tensor));
   }
   const auto results = PlanFor(wanted, {context.training, large || !context.training, clips})
-                           .Run(entries_, ordered, context, {*revision_, large && channels_last});
+                           .Run(entries_, ordered, context, {*revision_, cuda || (large && channels_last)});
   CheckNotDisposed();
   TensorMap named;
   for (size_t i = 0; i < wanted.size(); ++i) named[wanted[i]] = results[i];

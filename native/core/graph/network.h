@@ -78,6 +78,9 @@ class Network {
   void CheckInputs(const TensorMap& inputs) const;
   /// Runs every node on meta tensors; fills `summary` when given.
   void InferShapes(const ShapeMap& shapes, std::vector<LayerSummary>* summary) const;
+  /// The tensor of a parameter as this network keeps it: on its device, in the layout that its maps have
+  /// there.
+  at::Tensor Placed(const at::Tensor& tensor) const;
   Plan& PlanFor(const std::vector<std::string>& outputs, const Plan::Purpose& purpose);
 
   Graph graph_;
@@ -86,7 +89,7 @@ class Network {
   std::vector<std::vector<ParameterSpec>> specs_;
   std::vector<Entry> entries_;
   std::map<std::string, std::unique_ptr<Plan>> plans_;
-  /// By input shapes: whether maps are laid out with channels last.
+  /// By input shapes: whether large maps are laid out with channels last (CPU; on CUDA all are).
   std::map<std::string, bool> layouts_;
   /// Counts the changes of the tensors; one counter for all networks that share them.
   std::shared_ptr<int64_t> revision_ = std::make_shared<int64_t>(0);

@@ -4,6 +4,7 @@
 #include <c10/core/GradMode.h>
 
 #include <algorithm>
+#include <memory>
 
 #include "core/error.h"
 #include "core/graph/attention.h"
@@ -242,18 +243,38 @@ std::vector<ParameterSpec> SelectParameters(Attributes& a) {
   return {{"indexes", {channels}, {"leading", static_cast<double>(a.Integer("out", channels, 1))}, true}};
 }
 
+/// Which channels a selection picks, found anew when it was changed: to count them is to wait for the device.
+class Selected {
+ public:
+  at::Tensor Of(const at::Tensor& indexes, int64_t wanted) {
+    if (!keep_.defined() || !indexes.is_same(indexes_) || indexes._version() != version_) {
+      const auto keep = indexes.nonzero().flatten();
+      CheckSelected(keep.size(0), wanted);
+      indexes_ = indexes;
+      version_ = indexes._version();
+      keep_ = keep;
+    }
+    return keep_;
+  }
+
+ private:
+  at::Tensor indexes_;
+  int64_t version_ = -1;
+  at::Tensor keep_;
+};
+
 /// The channels whose index is not zero, in order; `out` of them.
 Kernel BindSelect(Attributes& a) {
   const auto channels = a.RequiredInteger("channels");
   const auto out = a.RequiredInteger("out");
   if (out > channels) throw InvalidArgument("attribute 'out' is more than 'channels'.");
-  return [=](const TensorList& inputs, const TensorList& weights, const RunContext&) {
+  return [=, selected = std::make_shared<Selected>()](const TensorList& inputs, const TensorList& weights,
+                                                      const RunContext&) {
     const auto& x = inputs[0];
     if (x.dim() < 2 || x.size(1) != channels)
       throw ShapeError("wanted " + std::to_string(channels) + " channels.");
     if (x.is_meta()) return x.narrow(1, 0, out);
-    const auto keep = weights[0].nonzero().flatten();
-    CheckSelected(keep.size(0), out);
+    const auto keep = selected->Of(weights[0], out);
     return out == channels ? x : x.index_select(1, keep);
   };
 }

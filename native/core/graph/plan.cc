@@ -5,6 +5,7 @@
 #include <map>
 
 #include "core/cancel.h"
+#include "core/graph/layout.h"
 #include "core/graph/plan_passes.h"
 #include "core/torch_error.h"
 
@@ -28,11 +29,12 @@ std::vector<bool> Needed(const Graph& graph, const std::map<std::string, size_t>
   return needed;
 }
 
-/// Weights of 2-D convolutions in the layout of the maps they meet.
+/// Weights of convolutions in the layout of the maps they meet: of 2-D ones, on CUDA of 3-D ones too.
 TensorList Laid(TensorList weights, bool channels_last) {
   if (!channels_last) return weights;
   for (auto& weight : weights) {
-    if (weight.dim() == 4) weight = weight.contiguous(at::MemoryFormat::ChannelsLast);
+    if (weight.dim() == 4 || (weight.dim() == 5 && weight.is_cuda()))
+      weight = weight.contiguous(ChannelsLastOf(weight));
   }
   return weights;
 }

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "core/device/device.h"
 #include "core/error.h"
 
 namespace torchvid {
@@ -35,9 +36,8 @@ std::vector<at::Tensor> WindowsOf(const std::vector<at::Tensor>& frames, const C
 at::Tensor PerChannel(const std::array<double, 3>& values, const at::Tensor& like) {
   std::vector<int64_t> shape(static_cast<size_t>(like.dim()), 1);
   shape[1] = 3;
-  return at::tensor({values[0], values[1], values[2]}, at::TensorOptions().dtype(at::kFloat))
-      .view(shape)
-      .to(like.device());
+  const auto row = at::tensor({values[0], values[1], values[2]}, at::TensorOptions().dtype(at::kFloat));
+  return OnDevice(row.view(shape), like.device());
 }
 
 /// Bytes (T, H, W, 3) to floats as the network takes them.
@@ -58,7 +58,7 @@ at::Tensor ClipFeatures(Network& network, const std::vector<at::Tensor>& frames,
   if (inputs.size() != 1 || (rank != kPictureRank && rank != kClipRank)) {
     throw InvalidArgument("The network does not take pictures (N, 3, H, W) or clips (N, 3, T, H, W) alone.");
   }
-  const auto clip = at::stack(WindowsOf(frames, settings.window)).to(network.device());
+  const auto clip = OnDevice(at::stack(WindowsOf(frames, settings.window)), network.device());
   const auto x = NetworkInput(clip, settings, rank == kClipRank);
   auto features = network.Forward({{inputs[0].name, x}}, {settings.output}, {}).at(settings.output);
   if (features.dim() < 2 || features.size(0) != x.size(0)) {

@@ -2,6 +2,7 @@
 
 #include <ATen/Parallel.h>
 #include <c10/core/GradMode.h>
+#include <c10/core/impl/LocalDispatchKeySet.h>
 
 #include <algorithm>
 
@@ -11,6 +12,16 @@ namespace {
 
 /// So many query cells at once: their products with all keys of a frame stay in the cache.
 constexpr int64_t kBlock = 128;
+
+/// The same on a GPU, where one product is to keep all of it busy: so many numbers of products at once.
+constexpr int64_t kProductsAtOnce = int64_t{1} << 25;
+
+/// Which cell is nearest is decided in single precision, whatever the network's: near ones differ by little.
+class Exactly {
+ private:
+  c10::NoGradGuard no_grad_;
+  c10::impl::ExcludeDispatchKeyGuard no_autocast_{c10::autocast_dispatch_keyset};
+};
 
 /// The product with the nearest key, and which it is.
 struct Nearest {
@@ -24,12 +35,14 @@ Nearest FindNearest(const at::Tensor& query, const at::Tensor& keys, bool with_i
   Nearest nearest{at::empty({count}, query.options()), {}};
   if (with_index) nearest.index = at::empty({count}, query.options().dtype(at::kLong));
   const auto transposed = keys.t();
-  const auto blocks = (count + kBlock - 1) / kBlock;
-  at::parallel_for(0, blocks, 1, [&](int64_t begin, int64_t end) {
-    c10::NoGradGuard no_grad;
+  const bool cpu = query.is_cpu();
+  const auto at_once = cpu ? kBlock : std::max<int64_t>(kProductsAtOnce / keys.size(0), 1);
+  const auto blocks = (count + at_once - 1) / at_once;
+  const auto run = [&](int64_t begin, int64_t end) {
+    const Exactly exactly;
     for (int64_t block = begin; block < end; ++block) {
-      const auto first = block * kBlock;
-      const auto size = std::min(kBlock, count - first);
+      const auto first = block * at_once;
+      const auto size = std::min(at_once, count - first);
       const auto products = at::mm(query.narrow(0, first, size), transposed);
       auto value = nearest.value.narrow(0, first, size);
       if (with_index) {
@@ -39,7 +52,8 @@ Nearest FindNearest(const at::Tensor& query, const at::Tensor& keys, bool with_i
         at::amax_out(value, products, 1);
       }
     }
-  });
+  };
+  cpu ? at::parallel_for(0, blocks, 1, run) : run(0, blocks);
   return nearest;
 }
 
@@ -97,8 +111,9 @@ struct LocalBest {
   at::Tensor index;  // (objects, 2, h * w), -1: none
 };
 
-LocalBest FindLocal(const at::Tensor& query, const at::Tensor& keys, const at::Tensor& labels,
-                    int64_t window) {
+/// On the CPU: row by row, each cell's window alone.
+LocalBest FindLocalByCell(const at::Tensor& query, const at::Tensor& keys, const at::Tensor& labels,
+                          int64_t window) {
   const auto height = query.size(0);
   const auto width = query.size(1);
   const auto cells = height * width;
@@ -110,7 +125,7 @@ LocalBest FindLocal(const at::Tensor& query, const at::Tensor& keys, const at::T
   auto* value = best.value.mutable_data_ptr<float>();
   auto* index = best.index.mutable_data_ptr<int64_t>();
   at::parallel_for(0, height, 1, [&](int64_t begin, int64_t end) {
-    c10::NoGradGuard no_grad;
+    const Exactly exactly;
     for (int64_t y = begin; y < end; ++y) {
       const auto rows = Around(y, window, height);
       const auto products = RowProducts(query, keys, y, rows);
@@ -139,12 +154,64 @@ LocalBest FindLocal(const at::Tensor& query, const at::Tensor& keys, const at::T
   return best;
 }
 
+/// For each row the rows around it, laid one after the other: (h, (2 window + 1) * w, ...) of (h, w, ...).
+/// Rows that are not there hold `outside`.
+at::Tensor Bands(const at::Tensor& rows, int64_t window, double outside) {
+  std::vector<int64_t> padding(static_cast<size_t>(2 * rows.dim()), 0);
+  padding[padding.size() - 2] = padding[padding.size() - 1] = window;
+  // (h, w, ..., 2 window + 1) -> (h, 2 window + 1, w, ...)
+  const auto bands = at::constant_pad_nd(rows, padding, outside).unfold(0, 2 * window + 1, 1);
+  return bands.movedim(-1, 1).flatten(1, 2);
+}
+
+/// On any device: the products of some rows of cells with all of their bands, of which those outside of a
+/// cell's window, or on the other side, do not count.
+LocalBest FindLocalByBand(const at::Tensor& query, const at::Tensor& keys, const at::Tensor& labels,
+                          int64_t window) {
+  const Exactly exactly;
+  const auto height = query.size(0);
+  const auto width = query.size(1);
+  const auto objects = labels.size(0);
+  const auto reach = 2 * window + 1;
+  const auto longs = query.options().dtype(at::kLong);
+  LocalBest best{at::empty({objects, 2, height * width}, query.options()),
+                 at::empty({objects, 2, height * width}, longs)};
+  // 0: the object's, 1: another's, 2: outside of the frame.
+  const auto sides = labels.le(0.5).to(at::kByte);
+  const auto column = at::arange(width, longs);
+  const auto near =
+      (column.unsqueeze(1) - column.unsqueeze(0)).abs().le(window).repeat({1, reach});  // (w, band)
+  const auto key_bands = Bands(keys, window, 0);
+  const auto rows_at_once = std::max<int64_t>(kProductsAtOnce / (width * reach * width), 1);
+  for (int64_t first = 0; first < height; first += rows_at_once) {
+    const auto count = std::min(rows_at_once, height - first);
+    const auto products =
+        at::bmm(query.narrow(0, first, count), key_bands.narrow(0, first, count).transpose(1, 2));
+    const auto row = at::arange(first, first + count, longs).view({-1, 1});
+    for (int64_t object = 0; object < objects; ++object) {
+      const auto side_bands = Bands(sides[object], window, 2).narrow(0, first, count).unsqueeze(1);
+      for (int64_t side = 0; side < 2; ++side) {
+        const auto counts = side_bands.eq(side).logical_and(near);
+        const auto [value, index] = products.masked_fill(counts.logical_not(), kNoSimilarity).max(2);
+        const auto key = (row - window + index.div(width, "floor")) * width + index.remainder(width);
+        const auto slot = [&](const at::Tensor& all) {
+          return all[object][side].narrow(0, first * width, count * width);
+        };
+        slot(best.value).copy_(value.clamp_min(kNoSimilarity).flatten());
+        slot(best.index).copy_(at::where(value.gt(kNoSimilarity), key, -1).flatten());
+      }
+    }
+  }
+  return best;
+}
+
 }  // namespace
 
 at::Tensor LocalSimilarities(const at::Tensor& query, const at::Tensor& keys, const at::Tensor& labels,
-                             int64_t window) {
-  const auto best =
-      FindLocal(query.detach().contiguous(), keys.detach().contiguous(), labels.detach(), window);
+                             int64_t window, LocalSearch search) {
+  const bool by_cell = search == LocalSearch::kAsFits && query.is_cpu();
+  const auto best = (by_cell ? FindLocalByCell : FindLocalByBand)(
+      query.detach().contiguous(), keys.detach().contiguous(), labels.detach(), window);
   if (!c10::GradMode::is_enabled() || !(query.requires_grad() || keys.requires_grad())) return best.value;
   const auto channels = query.size(2);
   const auto chosen = keys.reshape({-1, channels})

@@ -27,9 +27,13 @@ Reference MakeReference(const at::Tensor& keys, const at::Tensor& labels);
 /// to the nearest other cell, (objects, 2, Q). Differentiable: gradients reach the chosen pairs alone.
 at::Tensor Similarities(const at::Tensor& query, const Reference& reference);
 
+/// How the best cell of a window is found: cell by cell on the CPU, by whole bands of rows on any device.
+/// Both find the same.
+enum class LocalSearch { kAsFits, kByBand };
+
 /// The same for query cells (h, w, C) against the cells of one frame, (h, w, C) with labels (objects, h, w),
 /// that lie at most `window` rows and columns away.
 at::Tensor LocalSimilarities(const at::Tensor& query, const at::Tensor& keys, const at::Tensor& labels,
-                             int64_t window);
+                             int64_t window, LocalSearch search = LocalSearch::kAsFits);
 
 }  // namespace torchvid

@@ -50,8 +50,8 @@ void GiveToSystem(void* data) {
 #endif
 }
 
-/// Every block starts with one; the tensor's memory follows at the next aligned place. (LibTorch also takes raw
-/// memory from its allocator, so the data pointer must be all that a deleter needs.)
+/// Every block starts with one; the tensor's memory follows at the next aligned place. (LibTorch also takes
+/// raw memory from its allocator, so the data pointer must be all that a deleter needs.)
 struct Header {
   size_t size;    // 0: not to be kept
   uint64_t kept;  // how many blocks had been taken when it was given back
@@ -62,8 +62,9 @@ static_assert(sizeof(Header) <= kHeader);
 void* DataOf(Header* block) { return reinterpret_cast<char*>(block) + kHeader; }
 Header* BlockOf(void* data) { return reinterpret_cast<Header*>(static_cast<char*>(data) - kHeader); }
 
-/// Freed large blocks by size; a request takes the smallest that fits and wastes at most an eighth. Sizes that
-/// are asked for once and never again (a video's object changes its size) would pile up: stale blocks go.
+/// Freed large blocks by size; a request takes the smallest that fits and wastes at most an eighth. Sizes
+/// that are asked for once and never again (a video's object changes its size) would pile up: stale blocks
+/// go.
 class BlockCache {
  public:
   /// A block that holds `bytes`, or null.

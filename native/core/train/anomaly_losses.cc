@@ -13,7 +13,7 @@ Loss Sum(const std::vector<std::pair<std::string, at::Tensor>>& parts) {
   Loss loss;
   for (const auto& [name, part] : parts) {
     loss.total = loss.total.defined() ? loss.total + part : part;
-    loss.parts.emplace_back(name, part.item<double>());
+    loss.parts.emplace_back(name, part.detach());
   }
   return loss;
 }
@@ -95,12 +95,14 @@ Loss PaperLoss(const RtfmOutputs& abnormal, const RtfmOutputs& normal, const Rtf
 
 Loss RtfmLoss(const RtfmOutputs& abnormal, const RtfmOutputs& normal, const RtfmLossSettings& settings,
               const at::Generator& generator) {
+  const WithoutAutocast exactly;
   return settings.paper ? PaperLoss(abnormal, normal, settings, generator)
                         : ReferenceLoss(abnormal, normal, settings, generator);
 }
 
 Loss MilRankingLoss(const at::Tensor& abnormal, const at::Tensor& normal,
                     const MilRankingSettings& settings) {
+  const WithoutAutocast exactly;
   const auto of_abnormal = abnormal.amax(1).unsqueeze(1);
   const auto of_normal = normal.amax(1).unsqueeze(0);
   const auto hinge = (1 - of_abnormal + of_normal).clamp_min(0).sum() / static_cast<double>(normal.size(0));

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "core/device/device.h"
 #include "core/error.h"
 
 namespace torchvid {
@@ -32,7 +33,7 @@ at::Tensor AnomalyMeasure::ScoresOf(Network& network, const MeasuredVideo& video
   if (index == resident_.size()) {
     auto features = ReadFeatures(video.features);
     if (settings_.normalise) features = NormaliseRows(features);
-    resident_.push_back(features.permute({1, 0, 2}).unsqueeze(0).contiguous().to(network.device()));
+    resident_.push_back(OnDevice(features.permute({1, 0, 2}).unsqueeze(0).contiguous(), network.device()));
   }
   const auto scores = ScoreVideo(network, resident_[index]).cpu();
   if (!scores.isfinite().all().item<bool>())

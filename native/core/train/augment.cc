@@ -3,6 +3,8 @@
 #include <cmath>
 #include <numbers>
 
+#include "core/device/device.h"
+
 namespace torchvid {
 
 std::pair<at::Tensor, at::Tensor> ApplyAugment(const Augment& settings, const at::Tensor& image,
@@ -20,9 +22,8 @@ std::pair<at::Tensor, at::Tensor> ApplyAugment(const Augment& settings, const at
   const double c = std::cos(angle) / scale;
   const double s = std::sin(angle) / scale;
   const double mirror = flip ? -1 : 1;
-  const auto theta = at::tensor({mirror * c, mirror * s * aspect, 0.0, -s / aspect, c, 0.0}, at::kDouble)
-                         .view({1, 2, 3})
-                         .to(image.options());
+  const auto rows = at::tensor({mirror * c, mirror * s * aspect, 0.0, -s / aspect, c, 0.0}, at::kDouble);
+  const auto theta = OnDevice(rows.view({1, 2, 3}).to(image.scalar_type()), image.device());
   const auto grid = at::affine_grid_generator(theta, {1, 1, image.size(2), image.size(3)}, true);
   constexpr int64_t kNearest = 1;
   constexpr int64_t kBicubic = 2;

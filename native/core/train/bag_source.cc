@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "core/device/device.h"
 #include "core/error.h"
 
 namespace torchvid {
@@ -44,15 +45,15 @@ void BagSource::Load(Bags* bags, const std::vector<VideoFeatures>& videos, size_
     shape.insert(shape.begin(), static_cast<int64_t>(videos.size()));
     bags->resident = at::empty(shape, video.options().device(device_));
   }
-  bags->resident.select(0, static_cast<int64_t>(index)).copy_(video);
+  bags->resident.select(0, static_cast<int64_t>(index)).copy_(OnDevice(video, device_));
 }
 
 at::Tensor BagSource::Take(Bags* bags, int64_t pass) const {
   const auto videos = bags->resident.size(0);
   const auto passes = videos / bags->batch;  // the rest of an epoch is left out, as the reference does
   if (const auto epoch = pass / passes; epoch != bags->epoch) {
-    bags->order = EpochOrder(videos, settings_.shuffle, settings_.seed, bags->stream, epoch)
-                      .to(bags->resident.device());
+    bags->order = OnDevice(EpochOrder(videos, settings_.shuffle, settings_.seed, bags->stream, epoch),
+                           bags->resident.device());
     bags->epoch = epoch;
   }
   return bags->order.narrow(0, pass % passes * bags->batch, bags->batch);

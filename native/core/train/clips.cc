@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "core/device/device.h"
+
 namespace torchvid {
 
 namespace {
@@ -17,15 +19,15 @@ struct Picture {
   at::Tensor mask;
 };
 
-at::Tensor Grid(const Placement& place, const std::array<int64_t, 2>& size) {
+at::Tensor Grid(const Placement& place, const std::array<int64_t, 2>& size, at::Device device) {
   const auto theta = at::tensor(at::ArrayRef<double>(place.data(), place.size()), at::kFloat).view({1, 2, 3});
-  return at::affine_grid_generator(theta, {1, 1, size[0], size[1]}, false);
+  return at::affine_grid_generator(OnDevice(theta, device), {1, 1, size[0], size[1]}, false);
 }
 
-Picture Place(const ClipFrame& frame, const std::array<int64_t, 2>& size) {
-  const auto grid = Grid(frame.place, size);
-  const auto rgb = frame.rgb.permute({2, 0, 1}).unsqueeze(0).to(at::kFloat);
-  const auto mask = frame.mask.ne(0).to(at::kFloat).unsqueeze(0).unsqueeze(0);
+Picture Place(const ClipFrame& frame, const std::array<int64_t, 2>& size, at::Device device) {
+  const auto grid = Grid(frame.place, size, device);
+  const auto rgb = OnDevice(frame.rgb, device).permute({2, 0, 1}).unsqueeze(0).to(at::kFloat);
+  const auto mask = OnDevice(frame.mask, device).ne(0).to(at::kFloat).unsqueeze(0).unsqueeze(0);
   return {at::grid_sampler(rgb, grid, kBilinear, kBorder, false),
           at::grid_sampler(mask, grid, kBilinear, kZeros, false)};
 }
@@ -41,13 +43,13 @@ Picture Mixed(const Picture& own, const Picture& other, ClipMixture::Role role) 
   return {Over(other.image, own.image, share), own.mask * (1 - share)};
 }
 
-Picture Frame(const Clip& clip, size_t index, const ClipsSettings& settings) {
+Picture Frame(const Clip& clip, size_t index, const ClipsSettings& settings, at::Device device) {
   const auto& frame = clip.frames[index];
-  auto picture = Place(frame, settings.size);
+  auto picture = Place(frame, settings.size, device);
   if (clip.mixture)
-    picture = Mixed(picture, Place(clip.mixture->frames[index], settings.size), clip.mixture->role);
-  const auto per_channel = [](const std::array<double, 3>& v) {
-    return at::tensor({v[0], v[1], v[2]}, at::kFloat).view({1, 3, 1, 1});
+    picture = Mixed(picture, Place(clip.mixture->frames[index], settings.size, device), clip.mixture->role);
+  const auto per_channel = [&](const std::array<double, 3>& v) {
+    return OnDevice(at::tensor({v[0], v[1], v[2]}, at::kFloat).view({1, 3, 1, 1}), device);
   };
   auto image = (picture.image * per_channel(frame.gain) + frame.offset).clamp_(0, 255);
   if (settings.format.bgr) image = image.flip(1);
@@ -57,7 +59,7 @@ Picture Frame(const Clip& clip, size_t index, const ClipsSettings& settings) {
 
 at::Tensor Damaged(const at::Tensor& mask, const MaskDamage& damage) {
   const std::array<int64_t, 2> size{mask.size(2), mask.size(3)};
-  auto out = at::grid_sampler(mask, Grid(damage.place, size), kBilinear, kZeros, false);
+  auto out = at::grid_sampler(mask, Grid(damage.place, size, mask.device()), kBilinear, kZeros, false);
   if (damage.grow != 0) {
     const auto reach = std::abs(damage.grow);
     const double sign = damage.grow > 0 ? 1 : -1;
@@ -87,7 +89,7 @@ Batch MakeClips(const std::vector<Clip>& clips, const ClipsSettings& settings, a
     TensorList clip_images;
     TensorList clip_masks;
     for (size_t i = 0; i < clip.frames.size(); ++i) {
-      auto [image, mask] = Frame(clip, i, settings);
+      auto [image, mask] = Frame(clip, i, settings, device);
       clip_images.push_back(std::move(image));
       clip_masks.push_back(std::move(mask));
     }
@@ -97,9 +99,9 @@ Batch MakeClips(const std::vector<Clip>& clips, const ClipsSettings& settings, a
     masks.push_back(at::stack(clip_masks, 1));
   }
   Batch batch;
-  batch.inputs["image"] = at::cat(images).to(device);
-  batch.inputs["previous"] = at::cat(previous).to(device);
-  batch.target = at::cat(masks).to(device);
+  batch.inputs["image"] = at::cat(images);
+  batch.inputs["previous"] = at::cat(previous);
+  batch.target = at::cat(masks);
   return batch;
 }
 

@@ -16,17 +16,17 @@ void Evaluator::Step() {
   try {
     const auto batch = source_->Next(pass_, generator_);
     const auto logits = network_->Forward(batch.inputs, {output_}, {}).at(output_).to(at::kDouble);
-    loss_ += at::cross_entropy_loss(logits, batch.target, {}, at::Reduction::Sum).item<double>();
-    correct_ += CorrectClasses(logits, batch.target);
+    const auto loss = at::cross_entropy_loss(logits, batch.target, {}, at::Reduction::Sum);
+    const auto correct = CorrectClasses(logits, batch.target);
+    loss_ = loss_.defined() ? loss_ + loss : loss;
+    correct_ = correct_.defined() ? correct_ + correct : correct;
     images_ += batch.target.size(0);
+    ++pass_;
+    if (done())
+      result_ = {correct_.item<int64_t>(), images_, loss_.item<double>() / static_cast<double>(images_)};
   } catch (const c10::Error& error) {
     throw FromTorch(error, "Evaluating batch " + std::to_string(pass_ + 1), "ERR_SHAPE");
   }
-  ++pass_;
-}
-
-Evaluation Evaluator::result() const {
-  return {correct_, images_, images_ > 0 ? loss_ / static_cast<double>(images_) : 0};
 }
 
 }  // namespace torchvid

@@ -22,8 +22,8 @@ class Evaluator {
 
   bool done() const { return pass_ >= source_->passes_per_epoch(); }
   void Step();
-  /// Of the images so far.
-  Evaluation result() const;
+  /// Once it is done.
+  const Evaluation& result() const { return result_; }
 
  private:
   std::shared_ptr<Network> network_;
@@ -31,9 +31,11 @@ class Evaluator {
   std::string output_;
   at::Generator generator_;
   int64_t pass_ = 0;
-  int64_t correct_ = 0;
+  /// On the network's device, read once all images were seen.
+  at::Tensor correct_;
   int64_t images_ = 0;
-  double loss_ = 0;  // summed
+  at::Tensor loss_;  // summed
+  Evaluation result_;
 };
 
 }  // namespace torchvid

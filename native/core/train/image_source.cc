@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "core/device/device.h"
 #include "core/train/streams.h"
 
 namespace torchvid {
@@ -88,7 +89,9 @@ void ImageSource::SetOrder(int64_t epoch) {
 at::Tensor ImageSource::Pictures(int64_t first, int64_t count, int64_t pass) const {
   const auto& images = set_.images;
   const Size shape{images.size(1), images.size(2), images.size(3)};
-  auto batch = at::empty({count, shape.channels, shape.height, shape.width}, at::kFloat);
+  // Pinned memory is copied to the device while the host goes on.
+  auto batch = at::empty({count, shape.channels, shape.height, shape.width},
+                         at::TensorOptions().dtype(at::kFloat).pinned_memory(device_.is_cuda()));
   std::vector<Placement> placements(static_cast<size_t>(count));
   if (settings_.augment)
     placements = Draw(*settings_.augment, count, GeneratorFor(settings_.seed, Stream::kAugment, pass));
@@ -106,8 +109,8 @@ Batch ImageSource::Next(int64_t pass, const at::Generator&) {
   const auto first = pass % passes_per_epoch() * settings_.batch_size;
   const auto count = std::min(settings_.batch_size, images() - first);
   Batch batch;
-  batch.inputs[settings_.input] = Pictures(first, count, pass).to(device_);
-  batch.target = set_.labels.index_select(0, order_.narrow(0, first, count)).to(device_);
+  batch.inputs[settings_.input] = Pictures(first, count, pass).to(device_, /*non_blocking=*/true);
+  batch.target = OnDevice(set_.labels.index_select(0, order_.narrow(0, first, count)), device_);
   return batch;
 }
 

@@ -1,8 +1,8 @@
 #pragma once
 
 #include <ATen/ATen.h>
+#include <c10/core/impl/LocalDispatchKeySet.h>
 
-#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -11,10 +11,18 @@ namespace torchvid {
 
 struct Loss {
   at::Tensor total;  // scalar
-  /// Its parts by name.
-  std::vector<std::pair<std::string, double>> parts;
-  /// Of a classification: the share of the batch whose class is right.
-  std::optional<double> accuracy;
+  /// Its parts by name: scalars without gradients, on the device of `total`. Read late: reading one waits for
+  /// the device.
+  std::vector<std::pair<std::string, at::Tensor>> parts;
+  /// Of a classification: the share of the batch whose class is right, a double scalar. May be undefined.
+  at::Tensor accuracy;
+};
+
+/// While it lives, what is given in single precision is computed in it, also within a pass in bfloat16: as
+/// losses are. (On CUDA, LibTorch even refuses a cross-entropy of probabilities there.)
+class WithoutAutocast {
+ private:
+  c10::impl::ExcludeDispatchKeyGuard guard_{c10::autocast_dispatch_keyset};
 };
 
 enum class Reduction {
@@ -29,7 +37,8 @@ enum class Reduction {
 /// scalar.
 at::Tensor ClassBalancedCrossEntropy(const at::Tensor& logits, const at::Tensor& labels, Reduction reduction);
 
-/// How many rows of `logits` (N, classes) are largest at their label; of equal ones the first counts.
-int64_t CorrectClasses(const at::Tensor& logits, const at::Tensor& labels);
+/// How many rows of `logits` (N, classes) are largest at their label, of equal ones the first: an int64
+/// scalar on the device of `logits`.
+at::Tensor CorrectClasses(const at::Tensor& logits, const at::Tensor& labels);
 
 }  // namespace torchvid

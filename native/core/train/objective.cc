@@ -21,7 +21,7 @@ std::vector<std::string> NamesOf(const OutputWeights& weights) {
 
 /// Adds one output's share to `loss`.
 void AddPart(Loss* loss, const std::string& name, const at::Tensor& part, double weight) {
-  loss->parts.emplace_back(name, part.item<double>());
+  loss->parts.emplace_back(name, part.detach());
   const auto weighted = weight == 1 ? part : part * weight;
   loss->total = loss->total.defined() ? loss->total + weighted : weighted;
 }
@@ -50,8 +50,16 @@ double ClassBalancedObjective::WeightOf(const std::string& output, double weight
                                         const PassContext& context) const {
   const auto& fading = fading_.outputs;
   if (std::find(fading.begin(), fading.end(), output) == fading.end()) return weight;
-  const auto share = static_cast<double>(context.pass / fading_.every) / static_cast<double>(fading_.periods);
+  const auto share = static_cast<double>(PeriodOf(context)) / static_cast<double>(fading_.periods);
   return weight * std::max(0.0, 1 - share);
+}
+
+int64_t ClassBalancedObjective::PeriodOf(const PassContext& context) const {
+  return std::min(context.pass / fading_.every, fading_.periods);
+}
+
+std::optional<std::string> ClassBalancedObjective::RecordingKey(const PassContext& context) const {
+  return fading_.outputs.empty() ? "" : "period " + std::to_string(PeriodOf(context));
 }
 
 Loss CrossEntropyObjective::Compute(const TensorMap& outputs, const Batch& batch, const PassContext&) const {
@@ -59,7 +67,7 @@ Loss CrossEntropyObjective::Compute(const TensorMap& outputs, const Batch& batch
   Loss loss;
   AddPart(&loss, "crossEntropy", at::cross_entropy_loss(logits, batch.target), 1);
   loss.accuracy =
-      static_cast<double>(CorrectClasses(logits, batch.target)) / static_cast<double>(batch.target.size(0));
+      CorrectClasses(logits, batch.target).to(at::kDouble) / static_cast<double>(batch.target.size(0));
   return loss;
 }
 

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -29,12 +30,20 @@ class Objective {
   /// Runs the network in training on a batch, once or as often as it takes, and gives the loss. Gradients are
   /// recorded; with reduced precision, autocast is on.
   virtual Loss Run(Network& network, const Batch& batch, const PassContext& context) = 0;
+  /// Whether a pass on a device can be recorded and played again with other batches of the same shapes (see
+  /// DevicePass): then its work depends on no number it computes, on no tensor of the host, and on the pass
+  /// only as far as this text says. Null: it cannot.
+  virtual std::optional<std::string> RecordingKey(const PassContext& context) const {
+    (void)context;
+    return std::nullopt;
+  }
 };
 
 /// An objective that compares what one run of the network gives with the batch's target.
 class OutputObjective : public Objective {
  public:
   Loss Run(Network& network, const Batch& batch, const PassContext& context) override;
+  std::optional<std::string> RecordingKey(const PassContext&) const override { return ""; }
   /// The outputs of the network it needs; nothing else is computed.
   virtual std::vector<std::string> Outputs() const = 0;
   /// The loss of what the network made of `batch`: float, by output.
@@ -55,8 +64,12 @@ class ClassBalancedObjective : public OutputObjective {
       : weights_(std::move(weights)), reduction_(reduction), fading_(std::move(fading)) {}
   std::vector<std::string> Outputs() const override;
   Loss Compute(const TensorMap& outputs, const Batch& batch, const PassContext& context) const override;
+  /// The period of the fading.
+  std::optional<std::string> RecordingKey(const PassContext& context) const override;
 
  private:
+  /// 0 for the first, `periods` at most.
+  int64_t PeriodOf(const PassContext& context) const;
   double WeightOf(const std::string& output, double weight, const PassContext& context) const;
 
   OutputWeights weights_;

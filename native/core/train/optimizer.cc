@@ -40,7 +40,7 @@ bool MatchesPattern(const std::string& pattern, const std::string& text) {
 
 Optimizer::Optimizer(const Network& network, OptimizerSettings settings) : settings_(std::move(settings)) {
   for (const auto& group : settings_.groups)
-    groups_.push_back({group.learning_rate, group.weight_decay, {}, {}, {}, {}, {}});
+    groups_.push_back({group.learning_rate, group.weight_decay, {}, {}, {}, {}, {}, {}});
   for (const auto& entry : network.entries()) {
     if (!entry.trainable) continue;
     for (size_t g = 0; g < groups_.size(); ++g) {
@@ -66,35 +66,59 @@ void Optimizer::Step(double factor) {
   for (auto& group : groups_) {
     if (!group.parameters.empty()) StepGroup(group, factor);
   }
+  ClearGradients(false);
+}
+
+void Optimizer::ClearGradients(bool in_place) {
+  c10::NoGradGuard no_grad;
+  if (in_place) {
+    const auto gradients = Gradients();
+    if (!gradients.empty()) at::_foreach_zero_(gradients);
+    return;
+  }
   for (auto& [name, tensor] : all_) tensor.mutable_grad().reset();
 }
 
-void Optimizer::ClipGradients() {
+TensorList Optimizer::Gradients() const {
   TensorList gradients;
   for (const auto& [name, tensor] : all_) {
     if (tensor.grad().defined()) gradients.push_back(tensor.grad());
   }
+  return gradients;
+}
+
+void Optimizer::ClipGradients() {
+  const auto gradients = Gradients();
   if (gradients.empty()) return;
   const auto norm = at::stack(at::_foreach_norm(gradients, 2)).norm().item<double>();
   if (norm > settings_.clip) at::_foreach_mul_(gradients, settings_.clip / (norm + kClipEpsilon));
 }
 
-void Optimizer::StepGroup(Group& group, double factor) {
+void Optimizer::ClipGradientsOnDevice() {
+  const auto gradients = Gradients();
+  if (gradients.empty()) return;
+  const auto norm = at::stack(at::_foreach_norm(gradients, 2)).norm();
+  const auto scale = (norm + kClipEpsilon).reciprocal().mul_(settings_.clip).clamp_max_(1);
+  at::_foreach_mul_(gradients, scale);
+}
+
+Optimizer::Moved Optimizer::GatherMoved(const Group& group) {
   // Parameters that no output reached have no gradient and stay as they are, as in PyTorch.
-  TensorList parameters;
-  TensorList gradients;
-  TensorList first;
-  TensorList second;
-  TensorList steps;
+  Moved moved;
   for (size_t i = 0; i < group.parameters.size(); ++i) {
     const auto& gradient = group.parameters[i].grad();
     if (!gradient.defined()) continue;
-    parameters.push_back(group.parameters[i]);
-    gradients.push_back(gradient.contiguous(group.parameters[i].suggest_memory_format()));
-    first.push_back(group.first[i]);
-    if (!group.second.empty()) second.push_back(group.second[i]);
-    steps.push_back(group.steps[i]);
+    moved.parameters.push_back(group.parameters[i]);
+    moved.gradients.push_back(gradient.contiguous(group.parameters[i].suggest_memory_format()));
+    moved.first.push_back(group.first[i]);
+    if (!group.second.empty()) moved.second.push_back(group.second[i]);
+    moved.steps.push_back(group.steps[i]);
   }
+  return moved;
+}
+
+void Optimizer::StepGroup(Group& group, double factor) {
+  auto [parameters, gradients, first, second, steps] = GatherMoved(group);
   if (parameters.empty()) return;
   const double rate = group.learning_rate * factor;
   if (IsAdam()) {
@@ -122,6 +146,57 @@ void Optimizer::StepGroup(Group& group, double factor) {
   at::_foreach_add_(steps, 1);
   at::_fused_sgd_(parameters, gradients, settings_.momentum > 0 ? first : TensorList{}, group.weight_decay,
                   settings_.momentum, rate, 0, settings_.nesterov, false, first_step);
+}
+
+void Optimizer::SetRates(double factor) {
+  c10::NoGradGuard no_grad;
+  for (auto& group : groups_) {
+    if (group.parameters.empty()) continue;
+    if (!group.rate.defined()) group.rate = at::empty({}, group.parameters[0].options());
+    group.rate.fill_(group.learning_rate * factor);
+  }
+}
+
+void Optimizer::StepOnDevice(const at::Tensor& skip) {
+  c10::NoGradGuard no_grad;
+  if (settings_.clip > 0) ClipGradientsOnDevice();
+  for (auto& group : groups_) {
+    if (!group.parameters.empty()) StepGroupOnDevice(group, skip);
+  }
+}
+
+void Optimizer::StepGroupOnDevice(Group& group, const at::Tensor& skip) {
+  auto [parameters, gradients, first, second, steps] = GatherMoved(group);
+  if (parameters.empty()) return;
+  at::_foreach_add_(steps, 1);
+  const auto& [beta1, beta2, epsilon] = std::tie(settings_.beta1, settings_.beta2, settings_.epsilon);
+  switch (settings_.kind) {
+    case OptimizerSettings::Kind::kAdamW:
+      at::_fused_adamw_(parameters, gradients, first, second, {}, steps, group.rate, beta1, beta2,
+                        group.weight_decay, epsilon, false, false, {}, skip);
+      return;
+    case OptimizerSettings::Kind::kAdam:
+      at::_fused_adam_(parameters, gradients, first, second, {}, steps, group.rate, beta1, beta2,
+                       group.weight_decay, epsilon, false, false, {}, skip);
+      return;
+    case OptimizerSettings::Kind::kSgd:
+      // The first step is as any other: momentum begins with zeros.
+      at::_fused_sgd_(parameters, gradients, settings_.momentum > 0 ? first : TensorList{},
+                      group.weight_decay, settings_.momentum, group.rate, 0, settings_.nesterov, false, false,
+                      {}, skip);
+      return;
+    case OptimizerSettings::Kind::kAdagrad:
+      break;
+  }
+  if (group.weight_decay > 0) gradients = at::_foreach_add(gradients, parameters, group.weight_decay);
+  const auto skipped = skip.gt(0);
+  for (auto& gradient : gradients) gradient = at::where(skipped, 0, gradient);
+  at::_foreach_addcmul_(first, gradients, gradients, 1);
+  auto spread = at::_foreach_sqrt(first);
+  at::_foreach_add_(spread, settings_.epsilon);
+  auto moves = at::_foreach_div(gradients, spread);
+  at::_foreach_mul_(moves, group.rate);
+  at::_foreach_sub_(parameters, moves);
 }
 
 std::vector<std::pair<std::string, at::Tensor>> Optimizer::State() const {

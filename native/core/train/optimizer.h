@@ -42,6 +42,15 @@ class Optimizer {
   /// `factor`.
   void Step(double factor);
 
+  /// The same update in a way that reads nothing back from a device and can be recorded: with the learning
+  /// rates that SetRates left on the device; nothing changes where `skip`, a float scalar, is 1. The
+  /// gradients stay.
+  void StepOnDevice(const at::Tensor& skip);
+  /// Learning rates for StepOnDevice: the groups' own, multiplied by `factor`.
+  void SetRates(double factor);
+  /// Sets the gradients to 0 where they are if `in_place`, else lets go of them.
+  void ClearGradients(bool in_place);
+
   /// Momentum and counters by name, made on first use: for checkpoints. The tensors are the live ones.
   std::vector<std::pair<std::string, at::Tensor>> State() const;
   /// Takes over a saved state; names as `State` gives them.
@@ -59,9 +68,22 @@ class Optimizer {
     TensorList first;   // momentum, Adam's first moment, or Adagrad's sum of squares
     TensorList second;  // Adam's second moment
     TensorList steps;   // updates made so far, per parameter
+    at::Tensor rate;    // scalar on the device, of the next StepOnDevice
   };
+  /// What an update of a group is about.
+  struct Moved {
+    TensorList parameters;
+    TensorList gradients;
+    TensorList first;
+    TensorList second;
+    TensorList steps;
+  };
+  static Moved GatherMoved(const Group& group);
+  TensorList Gradients() const;
   void ClipGradients();
+  void ClipGradientsOnDevice();
   void StepGroup(Group& group, double factor);
+  void StepGroupOnDevice(Group& group, const at::Tensor& skip);
   bool IsAdam() const {
     return settings_.kind == OptimizerSettings::Kind::kAdam ||
            settings_.kind == OptimizerSettings::Kind::kAdamW;

@@ -103,7 +103,7 @@ Loss PropagationObjective::Run(Network&, const Batch& batch, const PassContext& 
     }
     auto inputs = encoded.features[t];
     inputs["cues"] = at::cat(cues);
-    const auto logits = matcher_.decoder->Forward(inputs, {"logits"}, training).at("logits");
+    const auto logits = matcher_.decoder->Forward(inputs, {"logits"}, training).at("logits").to(at::kFloat);
     const auto found = logits.split(1);
     const auto wanted = batch.target.select(1, static_cast<int64_t>(t)).split(1);
     const auto labels = CellLabels(logits.detach().sigmoid()).unbind(0);
@@ -119,9 +119,8 @@ Loss PropagationObjective::Run(Network&, const Batch& batch, const PassContext& 
   const auto hardest = Mean(cross_entropy);
   const auto overlap = Mean(dice);
   loss.total = hardest + overlap;
-  loss.parts = {{"crossEntropy", hardest.item<double>()},
-                {"dice", overlap.item<double>()},
-                {"jaccard", Mean(jaccard).item<double>()}};
+  loss.parts = {
+      {"crossEntropy", hardest.detach()}, {"dice", overlap.detach()}, {"jaccard", Mean(jaccard).detach()}};
   return loss;
 }
 

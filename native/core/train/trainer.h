@@ -1,10 +1,15 @@
 #pragma once
 
 #include <algorithm>
+#include <chrono>
+#include <deque>
 #include <memory>
 #include <optional>
 #include <string>
 
+#include "core/error.h"
+#include "core/train/device_pass.h"
+#include "core/train/late_values.h"
 #include "core/train/objective.h"
 #include "core/train/optimizer.h"
 #include "core/train/penalty.h"
@@ -49,6 +54,9 @@ struct StepRecord {
 
 /// Source -> graph -> objective -> penalty -> optimizer. One call of Step is one pass. Everything random
 /// comes from the seed.
+///
+/// On the CPU a pass is done, and its record there, when Step returns. On CUDA Step hands it to the device
+/// and reads nothing back (see DevicePass); its record comes some passes later.
 class Trainer {
  public:
   Trainer(std::shared_ptr<Network> network, std::unique_ptr<Source> source,
@@ -67,19 +75,34 @@ class Trainer {
   bool Prepare() { return source_->Prepare(); }
   /// Whether the next pass's batch can be had: false after a short wait for it.
   bool Ready() { return source_->Ready(step_, end()); }
-  /// One pass. Throws ERR_NOT_FINITE when the loss is no number any more.
-  StepRecord Step();
+  /// One pass. Throws ERR_NOT_FINITE when the loss is no number any more, at once or from a later Collect.
+  void Step();
+  /// Appends the records of the passes done, in order: those that are there or, after waiting, all. Throws
+  /// ERR_NOT_FINITE at the pass whose loss is no number; no update was made from there on. All must be
+  /// collected before anything of the network or of State is kept.
+  void Collect(bool all, std::vector<StepRecord>* records);
+  /// Something that the user should hear of, once.
+  std::optional<std::string> TakeWarning();
 
   /// All that a later process needs to go on exactly here: tensors by name and the step as metadata.
   std::vector<std::pair<std::string, at::Tensor>> State() const;
   void Restore(const TensorMap& state, int64_t step);
 
  private:
+  using Clock = std::chrono::steady_clock;
+
   int64_t end() const { return std::min(settings_.until.value_or(settings_.passes), settings_.passes); }
   /// What the learning rates are multiplied by at this pass.
   double RateFactor() const;
   void Update(double factor);
   double BaseRate() const;
+  /// Whether an update follows the pass just done, or about to be done by `step`.
+  bool UpdatesAfter(int64_t step) const;
+  /// The pass as a whole, its record included.
+  void StepAtOnce(const Batch& batch, double factor, Clock::time_point start);
+  /// Hands the pass to the device.
+  void StepLate(const Batch& batch, double factor, Clock::time_point start);
+  Error NotFinite(double loss, int64_t step) const;
 
   std::shared_ptr<Network> network_;
   std::unique_ptr<Source> source_;
@@ -90,6 +113,15 @@ class Trainer {
   HeldChannels held_;
   at::Generator generator_;
   int64_t step_ = 0;
+  /// Complete records, not yet collected.
+  std::vector<StepRecord> records_;
+  /// Null where passes are done at once.
+  std::unique_ptr<DevicePass> device_pass_;
+  std::optional<LateValues> values_;
+  /// Records whose numbers are under way, with names for them.
+  std::deque<StepRecord> waiting_;
+  /// When the passes before those of `waiting_` were done.
+  Clock::time_point mark_;
 };
 
 }  // namespace torchvid
