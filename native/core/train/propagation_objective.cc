@@ -98,8 +98,8 @@ Loss PropagationObjective::Run(Network&, const Batch& batch, const PassContext& 
       state.memory_keys.push_back(Rows(encoded.keys[t - 1][clip]));
       state.memory_labels.push_back(state.labels.flatten(1));
       const auto memory = MakeReference(at::cat(state.memory_keys), at::cat(state.memory_labels, 1));
-      cues.push_back(CuesOf(encoded.keys[t][clip],
-                            {state.first, memory, encoded.keys[t - 1][clip], state.labels}));
+      cues.push_back(
+          CuesOf(encoded.keys[t][clip], {state.first, memory, encoded.keys[t - 1][clip], state.labels}));
     }
     auto inputs = encoded.features[t];
     inputs["cues"] = at::cat(cues);
