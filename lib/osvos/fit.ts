@@ -14,8 +14,9 @@ import { type Recipe, recipeOf } from './recipe.ts'
 /** Settings of `OSVOS.fit`. Defaults are the trunk's own: VGG16's are the paper's code, MobileNet's were measured. */
 export interface FitOptions extends RunOptions<TrainingProgress> {
   /**
-   * How much is done for quality, for a model that matches (`OSVOS.open('default')`): `'fast'`, nothing is trained;
-   * `'balanced'`, its decoder learns from the first frame; `'best'`, longer, and every frame is looked at in a mirror too.
+   * How much is done for quality, for a model that matches (`OSVOS.open('default')`): `'fast'`, nothing is trained
+   * and frames are looked at with a shorter side of 360 pixels; `'balanced'`, 480 pixels, and its decoder learns from the first
+   * frame; `'best'`, for longer, and every frame is looked at in a mirror too. Frames are never scaled up.
    * Default `'fast'`. What each brings and costs: docs/results.md.
    */
   preset?: Preset
