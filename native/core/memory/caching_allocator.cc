@@ -14,6 +14,9 @@
 #ifdef __linux__
 #include <sys/mman.h>
 #endif
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
 
 namespace torchvid {
 
@@ -177,8 +180,22 @@ class CachingAllocator : public c10::Allocator {
 
 }  // namespace
 
+namespace {
+
+/// Large blocks come from the system and go back to it. glibc's malloc raises the size from which that holds
+/// as it sees such blocks freed, up to 32 MB; frames' buffers then break its heaps to pieces, and a process
+/// grows by tens of megabytes over a long video. A value that the user chose stays.
+void GiveLargeBlocksBack() {
+#ifdef __GLIBC__
+  if (std::getenv("MALLOC_MMAP_THRESHOLD_") == nullptr) mallopt(M_MMAP_THRESHOLD, kSmallest);
+#endif
+}
+
+}  // namespace
+
 void InstallCachingAllocator() {
   static const bool installed = [] {
+    GiveLargeBlocksBack();
     c10::SetCPUAllocator(new CachingAllocator(), 255);
     return true;
   }();
