@@ -200,13 +200,12 @@ export interface NativePruned {
 /** How objects are followed through a video. */
 export interface NativePropagationOptions {
   pixels: NativePixels
-  /**
-   * Ways of looking at each frame, whose answers are meaned at the size of the first: scaled down to this shorter side, and
-   * to `maxSize` at most on the longer one (0: any), perhaps in a mirror.
-   */
-  looks: { side: number; mirror: boolean }[]
+  /** Frames are scaled down to this shorter side, and to `maxSize` at most on the longer one (0: any). */
+  side: number
   maxSize: number
   threshold: number
+  /** Each frame is looked at in a mirror too. */
+  flip: boolean
 }
 
 /** A video under way: its frames, from the one after the first, in order. */

@@ -32,7 +32,7 @@ async function follow(network: NativeNetwork, frames: ParentFrame[], signal: Abo
       if (video !== undefined) {
         scores.push(await scoreMask((await video.next(frame.image)).mask, frame))
       } else if (frame.mask.data.includes(1)) {
-        const options = { pixels: mobilenetPixels, looks: [{ side: SIDE, mirror: false }], maxSize: 0, threshold: 0.5 }
+        const options = { pixels: mobilenetPixels, side: SIDE, maxSize: 0, threshold: 0.5, flip: false }
         video = await openPropagation(network, { ...frame, ids: [1] }, options)
       }
     }

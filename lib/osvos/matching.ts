@@ -15,23 +15,19 @@ import { checkSegmentOptions, type SegmentedFrame, type SegmentOptions, segmentE
 
 /** What a preset means. */
 interface PresetSettings {
-  /** Ways of looking at each frame: scaled down to this shorter side, pixels; in a mirror. Their answers are meaned. */
-  looks: { side: number; mirror: boolean }[]
+  /** Frames are scaled down to this shorter side, pixels. */
+  side: number
+  /** Each frame is looked at in a mirror too. */
+  flip: boolean
   /** Steps of training on clips made of the first frame. */
   iterations: number
 }
 
 /** Chosen on training sequences held back: docs/results.md. */
 const presets: Record<Preset, PresetSettings> = {
-  fast: { looks: [{ side: 360, mirror: false }], iterations: 0 },
-  balanced: { looks: [{ side: 480, mirror: false }], iterations: 40 },
-  best: {
-    looks: [
-      { side: 480, mirror: false },
-      { side: 480, mirror: true },
-    ],
-    iterations: 80,
-  },
+  fast: { side: 360, flip: false, iterations: 0 },
+  balanced: { side: 480, flip: false, iterations: 40 },
+  best: { side: 480, flip: true, iterations: 80 },
 }
 
 const LEARNING_RATE = 1e-4
@@ -97,10 +93,11 @@ export class Matching implements Method {
       )
     }
     const { image, mask, settings } = this.first
+    const { side, flip } = settings
     const video = await openPropagation(
       this.network.handle,
       { image, mask: { data: mask.data, width: mask.width, height: mask.height }, ids: mask.ids },
-      { pixels: pixelsOf(this.network), looks: settings.looks, maxSize, threshold },
+      { pixels: pixelsOf(this.network), side, maxSize, threshold, flip },
     )
     try {
       yield* segmentEach(frames, options, ({ image }) => video.next(image))

@@ -28,14 +28,10 @@ PropagationSettings PropagationSettingsFrom(const Napi::Value& value) {
   const auto options = ObjectFrom(value, "options");
   PropagationSettings settings;
   settings.format = PixelFormatFrom(options.Get("pixels"));
-  const auto looks = ArrayFrom(options.Get("looks"), "looks");
-  for (uint32_t i = 0; i < looks.Length(); ++i) {
-    const auto look = ObjectFrom(looks.Get(i), "looks");
-    settings.looks.push_back({IntegerFrom(look.Get("side"), "side"), look.Get("mirror").ToBoolean().Value()});
-  }
-  if (settings.looks.empty()) throw InvalidArgument("looks: wanted at least one.");
+  settings.side = IntegerFrom(options.Get("side"), "side");
   settings.max_size = IntegerFrom(options.Get("maxSize"), "maxSize");
   settings.threshold = NumberFrom(options.Get("threshold"), "threshold");
+  settings.flip = options.Get("flip").ToBoolean().Value();
   return settings;
 }
 

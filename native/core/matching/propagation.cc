@@ -16,12 +16,6 @@ constexpr int64_t kCell = 8;
 
 at::Tensor Mirrored(const at::Tensor& x, bool mirror) { return mirror ? x.flip(-1) : x; }
 
-/// (N, 1, H, W) at another size.
-at::Tensor Scaled(const at::Tensor& maps, const std::array<int64_t, 2>& size) {
-  if (maps.size(2) == size[0] && maps.size(3) == size[1]) return maps;
-  return at::_upsample_bilinear2d_aa(maps, {size[0], size[1]}, false);
-}
-
 /// (h, w, C) -> (h * w, C)
 at::Tensor Rows(const at::Tensor& keys) { return keys.reshape({-1, keys.size(2)}); }
 
@@ -71,33 +65,39 @@ at::Tensor CuesOf(const at::Tensor& keys, const Past& past) {
 
 Propagation::Propagation(Matcher matcher, PropagationSettings settings, const at::Tensor& rgb,
                          const at::Tensor& mask, std::vector<int64_t> ids)
-    : matcher_(std::move(matcher)), settings_(std::move(settings)), ids_(std::move(ids)), first_(rgb) {
+    : matcher_(std::move(matcher)),
+      settings_(settings),
+      ids_(std::move(ids)),
+      size_(SizeFor(rgb)),
+      first_(rgb) {
   std::vector<at::Tensor> masks;
   for (const auto id : ids_) masks.push_back(mask.eq(id));
   const auto device = matcher_.encoder->device();
   const auto given = at::stack(masks).unsqueeze(1).to(device).to(at::kFloat);
   given_ = given.squeeze(1);
-  for (const auto& look : settings_.looks) {
-    View view{look, SizeFor(rgb, look.side), {}, {}, {}, {}, {}};
-    const auto image = ToNetwork(rgb, settings_.format, view.size, device);
-    view.previous_keys = Encode(matcher_, Mirrored(image, view.look.mirror)).keys;
-    view.previous_labels = CellLabels(Mirrored(Scaled(given, view.size), view.look.mirror));
+  const auto scaled = at::_upsample_bilinear2d_aa(given, {size_[0], size_[1]}, false);
+  const auto image = ToNetwork(rgb, settings_.format, size_, device);
+  for (const bool mirror : {false, true}) {
+    if (mirror && !settings_.flip) break;
+    View view;
+    view.previous_keys = Encode(matcher_, Mirrored(image, mirror)).keys;
+    view.previous_labels = CellLabels(Mirrored(scaled, mirror));
     view.first = MakeReference(Rows(view.previous_keys), view.previous_labels.flatten(1));
     views_.push_back(std::move(view));
   }
 }
 
-std::array<int64_t, 2> Propagation::SizeFor(const at::Tensor& rgb, int64_t side) const {
+std::array<int64_t, 2> Propagation::SizeFor(const at::Tensor& rgb) const {
   const auto shorter = std::min(rgb.size(0), rgb.size(1));
   const auto longer = std::max(rgb.size(0), rgb.size(1));
-  double scale = std::min(1.0, static_cast<double>(side) / static_cast<double>(shorter));
+  double scale = std::min(1.0, static_cast<double>(settings_.side) / static_cast<double>(shorter));
   if (settings_.max_size > 0)
     scale = std::min(scale, static_cast<double>(settings_.max_size) / static_cast<double>(longer));
-  const auto fitted = [&](int64_t pixels) {
+  const auto side = [&](int64_t pixels) {
     const auto cells = std::lround(static_cast<double>(pixels) * scale / kStride);
     return std::max<int64_t>(cells, 1) * kStride;
   };
-  return {fitted(rgb.size(0)), fitted(rgb.size(1))};
+  return {side(rgb.size(0)), side(rgb.size(1))};
 }
 
 void Propagation::Remember(View* view) const {
@@ -121,45 +121,40 @@ Segmentation Propagation::Named(const at::Tensor& probabilities) const {
   return {mask.cpu(), probability.contiguous().cpu()};
 }
 
-at::Tensor Propagation::See(const at::Tensor& rgb, View* view) const {
-  const auto size = SizeFor(rgb, view->look.side);
-  if (size != view->size) {
-    throw ShapeError("A video's frames are of one shape: the first is processed at " +
-                     std::to_string(view->size[1]) + " x " + std::to_string(view->size[0]) +
-                     ", this one would be at " + std::to_string(size[1]) + " x " + std::to_string(size[0]) +
-                     ".");
-  }
-  const auto image = ToNetwork(rgb, settings_.format, view->size, matcher_.encoder->device());
-  const auto frame = Encode(matcher_, Mirrored(image, view->look.mirror));
-  const auto& memory = view->remembered.empty() ? view->first : view->memory;
-  const auto seen =
-      Decode(matcher_, frame, {view->first, memory, view->previous_keys, view->previous_labels});
-  view->previous_keys = frame.keys;
-  return Mirrored(seen, view->look.mirror);
-}
-
 Segmentation Propagation::Next(const at::Tensor& rgb) {
   if (first_.defined()) {
     if (rgb.sizes() == first_.sizes() && rgb.equal(first_)) return Named(given_);
     first_.reset();
     given_.reset();
   }
+  const auto size = SizeFor(rgb);
+  if (size != size_) {
+    throw ShapeError("A video's frames are of one shape: the first is processed at " +
+                     std::to_string(size_[1]) + " x " + std::to_string(size_[0]) + ", this one would be at " +
+                     std::to_string(size[1]) + " x " + std::to_string(size[0]) + ".");
+  }
+  const auto image = ToNetwork(rgb, settings_.format, size_, matcher_.encoder->device());
   at::Tensor logits;
-  for (auto& view : views_) {
-    const auto seen = Scaled(See(rgb, &view), views_[0].size);
-    logits = logits.defined() ? logits + seen : seen;
+  for (size_t i = 0; i < views_.size(); ++i) {
+    const bool mirror = i == 1;
+    auto& view = views_[i];
+    const auto frame = Encode(matcher_, Mirrored(image, mirror));
+    const auto& memory = view.remembered.empty() ? view.first : view.memory;
+    const auto seen = Decode(matcher_, frame, {view.first, memory, view.previous_keys, view.previous_labels});
+    view.previous_keys = frame.keys;
+    const auto upright = Mirrored(seen, mirror);
+    logits = logits.defined() ? logits + upright : upright;
   }
   logits = logits / static_cast<double>(views_.size());
   const auto probabilities = Aggregated(logits.squeeze(1));
   ++index_;
-  for (auto& view : views_) {
-    const auto labels = Scaled(probabilities.unsqueeze(1), view.size);
-    view.previous_labels = CellLabels(Mirrored(labels, view.look.mirror));
-    if (index_ % settings_.memory_every == 0) Remember(&view);
+  for (size_t i = 0; i < views_.size(); ++i) {
+    views_[i].previous_labels = CellLabels(Mirrored(probabilities, i == 1).unsqueeze(1));
+    if (index_ % settings_.memory_every == 0) Remember(&views_[i]);
   }
-  const std::array<int64_t, 2> frame_size{rgb.size(0), rgb.size(1)};
-  if (views_[0].size == frame_size) return Named(probabilities);
-  return Named(Aggregated(Scaled(logits, frame_size).squeeze(1)));
+  if (size_[0] == rgb.size(0) && size_[1] == rgb.size(1)) return Named(probabilities);
+  const auto large = at::upsample_bilinear2d(logits, {rgb.size(0), rgb.size(1)}, false);
+  return Named(Aggregated(large.squeeze(1)));
 }
 
 }  // namespace torchvid

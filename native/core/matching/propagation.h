@@ -44,23 +44,18 @@ struct Past {
 /// What matching says of each cell and object, (objects, 7, h, w): see networks.matcher. Differentiable.
 at::Tensor CuesOf(const at::Tensor& keys, const Past& past);
 
-/// One way of looking at a video.
-struct Look {
-  /// Frames are scaled so that their shorter side is this, never up; sides become multiples of 16.
-  int64_t side = 480;
-  bool mirror = false;
-};
-
 struct PropagationSettings {
   PixelFormat format;
-  /// At least one; their answers are meaned, at the size of the first.
-  std::vector<Look> looks;
-  /// Frames are also scaled so that their longer side is at most this (0: any).
+  /// Frames are scaled so that their shorter side is this, never up; sides become multiples of 16.
+  int64_t side = 480;
+  /// And so that their longer side is at most this (0: any).
   int64_t max_size = 0;
   /// Every so many frames one is remembered, the last `memory_size` of them.
   int64_t memory_every = 5;
   int64_t memory_size = 4;
   double threshold = 0.5;
+  /// Each frame is looked at in a mirror too, and both answers are meaned.
+  bool flip = false;
 };
 
 /// The way of objects through a video, frame by frame, from the masks in its first one.
@@ -74,10 +69,8 @@ class Propagation {
   Segmentation Next(const at::Tensor& rgb);
 
  private:
-  /// What one way of looking at the video has seen.
+  /// One way of looking at the video: as it is, or mirrored.
   struct View {
-    Look look;
-    std::array<int64_t, 2> size;
     Reference first;
     std::deque<std::pair<at::Tensor, at::Tensor>> remembered;  // keys (h * w, C), labels (objects, h * w)
     Reference memory;                                          // empty: nothing but the first frame
@@ -85,15 +78,14 @@ class Propagation {
     at::Tensor previous_labels;
   };
 
-  std::array<int64_t, 2> SizeFor(const at::Tensor& rgb, int64_t side) const;
   Segmentation Named(const at::Tensor& probabilities) const;
-  /// The logits of one view, (objects, 1, H, W) at its own size, not mirrored. Moves on to this frame.
-  at::Tensor See(const at::Tensor& rgb, View* view) const;
+  std::array<int64_t, 2> SizeFor(const at::Tensor& rgb) const;
   void Remember(View* view) const;
 
   Matcher matcher_;
   PropagationSettings settings_;
   std::vector<int64_t> ids_;
+  std::array<int64_t, 2> size_;
   /// The first frame and the shares of its objects, (objects, H, W); gone once another frame has come.
   at::Tensor first_;
   at::Tensor given_;
