@@ -4,7 +4,7 @@ import fs from 'node:fs'
 import path from 'node:path'
 import { parseArgs } from 'node:util'
 import { Network, networks, OSVOS, RTFM, runtime, slim } from 'torchvid'
-import { answer, formulaBytes, pictureAndMask, seconds, serve } from '../sides/serve.mjs'
+import { answer, follow, formulaBytes, pictureAndMask, seconds, serve } from '../sides/serve.mjs'
 import { plans } from './plans.mjs'
 import { makeSet } from './rtfm-set.mjs'
 
@@ -58,8 +58,7 @@ async function osvosPart(backbone) {
   const osvos = await OSVOS.open(weights(backbone), { device })
 
   async function fit(count, precision, augment) {
-    const losses = []
-    let inside
+    let trained
     const total = await seconds(async () => {
       const run = osvos.fit(image, mask, {
         iterations: Number(count),
@@ -69,13 +68,10 @@ async function osvosPart(backbone) {
         precision,
         ...(augment === 'plain' && { augment: false }),
       })
-      for await (const { loss, secondsPerStep } of run) {
-        losses.push(loss)
-        inside = secondsPerStep
-      }
-      ;(await run).dispose()
+      trained = await follow(run)
+      trained.result.dispose()
     })
-    return { seconds: total, inside, losses: ends(losses) }
+    return { seconds: total, ...told(trained) }
   }
   /** `frame`: each frame is waited for before the next is begun; `stream`: the frames of a video. */
   async function frame(count) {
@@ -112,8 +108,7 @@ async function rtfmPart() {
   async function train(steps, dropout, precision) {
     const rtfm = await RTFM.create({ featureSize: size, dropout: Number(dropout), device })
     await rtfm.network.load(weights('rtfm'))
-    const losses = []
-    let inside
+    let trained
     const total = await seconds(async () => {
       const run = rtfm.fit(videos, {
         steps: Number(steps),
@@ -122,14 +117,10 @@ async function rtfmPart() {
         device,
         precision,
       })
-      for await (const { loss, secondsPerStep } of run) {
-        losses.push(loss)
-        inside = secondsPerStep
-      }
-      await run
+      trained = await follow(run)
     })
     rtfm.dispose()
-    return { seconds: total, inside, losses: ends(losses) }
+    return { seconds: total, ...told(trained) }
   }
   return { facts: { macs, set }, units: { train }, once: [['train', '50', '0.7', 'auto']] }
 }
@@ -154,8 +145,7 @@ async function slimPart(name) {
   /** Always from the same start. */
   async function trainSteps(number, precision, augment) {
     const network = await Network.open(weights(name), { device })
-    const losses = []
-    let inside
+    let trained
     const total = await seconds(async () => {
       const run = slim.train(network, {
         train,
@@ -172,14 +162,10 @@ async function slimPart(name) {
         device,
         precision,
       })
-      for await (const { loss, secondsPerStep } of run) {
-        losses.push(loss)
-        inside = secondsPerStep
-      }
-      await run
+      trained = await follow(run)
     })
     network.dispose()
-    return { seconds: total, inside, losses: ends(losses) }
+    return { seconds: total, ...told(trained) }
   }
   return {
     facts: { macs },
@@ -188,9 +174,10 @@ async function slimPart(name) {
   }
 }
 
-/** Enough to compare, and to see that it learns. */
-function ends(losses) {
-  return losses.length <= 20 ? losses : [...losses.slice(0, 10), ...losses.slice(-10)]
+/** Enough of the losses to compare, and to see that it learns; the last steps' mean seconds. */
+function told({ losses, means }) {
+  const ends = losses.length <= 20 ? losses : [...losses.slice(0, 10), ...losses.slice(-10)]
+  return { inside: means.at(-1), losses: ends }
 }
 
 function meanOf(values) {

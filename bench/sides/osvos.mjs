@@ -1,7 +1,7 @@
 // torchvid's side of bench/osvos.mjs, through the public API. `train N`: one fit of N passes; `infer`: one frame.
 import { parseArgs } from 'node:util'
 import { Network, networks, OSVOS, runtime } from 'torchvid'
-import { pictureAndMask, seconds, serve } from './serve.mjs'
+import { follow, pictureAndMask, seconds, serve } from './serve.mjs'
 
 const { values } = parseArgs({
   options: {
@@ -39,18 +39,13 @@ async function writeStartingWeights() {
 }
 
 async function train(passes) {
-  const means = []
-  const losses = []
-  let fitted
+  let trained
   const total = await seconds(async () => {
     const run = osvos.fit(image, mask, { iterations: Number(passes), accumulate, learningRate, augment: false })
-    for await (const { loss, secondsPerStep } of run) {
-      losses.push(loss)
-      means.push(secondsPerStep)
-    }
-    fitted = await run
+    trained = await follow(run)
   })
-  fitted.dispose()
+  const { losses, means, result } = trained
+  result.dispose()
   // Of at most 20 passes the mean is over all so far, so single passes follow from it.
   const steps = means.length > 20 ? undefined : means.map((mean, i) => mean * (i + 1) - (means[i - 1] ?? 0) * i)
   return { seconds: total, steps, losses }

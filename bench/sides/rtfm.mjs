@@ -3,7 +3,7 @@
 import fs from 'node:fs'
 import { parseArgs } from 'node:util'
 import { Network, networks, RTFM, runtime } from 'torchvid'
-import { peakMemory, seconds, serve } from './serve.mjs'
+import { follow, peakMemory, seconds, serve } from './serve.mjs'
 
 const { values } = parseArgs({
   options: {
@@ -41,20 +41,16 @@ async function writeStartingWeights() {
 async function train({ normal, abnormal }, steps, dropout) {
   const rtfm = await RTFM.create({ featureSize: size, dropout: Number(dropout), device: 'cpu' })
   await rtfm.network.load(values.weights)
-  const means = []
-  const losses = []
+  let trained
   const total = await seconds(async () => {
     const run = rtfm.fit(
       { normal, abnormal },
       { steps: Number(steps), batchSize: Number(values.batch), shuffle: false, device: 'cpu', precision: 'float32' },
     )
-    for await (const { loss, secondsPerStep } of run) {
-      losses.push(loss)
-      means.push(secondsPerStep)
-    }
-    await run
+    trained = await follow(run)
   })
   rtfm.dispose()
+  const { losses, means } = trained
   // Of at most 20 steps the mean is over all so far, so the single steps follow from it.
   const single = means.map((mean, i) => mean * (i + 1) - (means[i - 1] ?? 0) * i)
   const later = single.length > 1 ? single.slice(1) : single

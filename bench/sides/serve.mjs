@@ -36,6 +36,17 @@ export async function seconds(work) {
   return (performance.now() - begin) / 1000
 }
 
+/** A training's losses, the mean seconds of a step as its own clock had it at each, and what it gives. */
+export async function follow(run) {
+  const losses = []
+  const means = []
+  for await (const { loss, secondsPerStep } of run) {
+    losses.push(loss)
+    means.push(secondsPerStep)
+  }
+  return { losses, means, result: await run }
+}
+
 /** `count` bytes that depend on nothing but the name and the seed; `formula` of peers/common.py, times 256. */
 export function formulaBytes(name, count, seed) {
   let h = 0x811c9dc5

@@ -3,7 +3,7 @@
 import path from 'node:path'
 import { parseArgs } from 'node:util'
 import { Network, networks, runtime, slim } from 'torchvid'
-import { formulaBytes, seconds, serve } from './serve.mjs'
+import { follow, formulaBytes, seconds, serve } from './serve.mjs'
 
 const { values } = parseArgs({
   options: {
@@ -39,8 +39,7 @@ const opened = {}
 await serve({ torch: libtorch.version, threads }, { train: trainSteps, slim: slimNetworks, infer })
 
 async function trainSteps(steps) {
-  const losses = []
-  let inside
+  let trained
   const total = await seconds(async () => {
     const run = slim.train(start, {
       train,
@@ -57,13 +56,9 @@ async function trainSteps(steps) {
       device: 'cpu',
       precision: 'float32',
     })
-    for await (const { loss, secondsPerStep } of run) {
-      losses.push(loss)
-      inside = secondsPerStep
-    }
-    await run
+    trained = await follow(run)
   })
-  return { seconds: total, losses, inside }
+  return { seconds: total, losses: trained.losses, inside: trained.means.at(-1) }
 }
 
 /**

@@ -1,5 +1,6 @@
 import { describe, expect, test, vi } from 'vitest'
 import { type RunContext, startRun } from '../../lib/engine/run.ts'
+import { collect } from '../helpers/collect.ts'
 
 /** A run driven by hand: `context` is what its body got; `end` and `fail` end the body. */
 function manual<P = number>(options: { signal?: AbortSignal; onProgress?: (p: P) => void } = {}) {
@@ -22,12 +23,6 @@ function manual<P = number>(options: { signal?: AbortSignal; onProgress?: (p: P)
     end: (value: string) => end(value),
     fail: (reason: unknown) => fail(reason),
   }
-}
-
-async function collect<P>(run: AsyncIterable<P>): Promise<P[]> {
-  const records: P[] = []
-  for await (const record of run) records.push(record)
-  return records
 }
 
 const tick = () => new Promise((resolve) => setImmediate(resolve))

@@ -2,11 +2,12 @@ import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { Network, networks, OSVOS, RTFM, slim, weights } from 'torchvid'
 import { describe, expect, test } from 'vitest'
+import { collect } from '../helpers/collect.ts'
 import { scratch, shared, sharedNote } from '../helpers/expect.ts'
 import { formulaImage, formulaWeights, uniform01 } from '../helpers/formula.ts'
 import { readFloats, writeFloats } from '../helpers/safetensors.ts'
 import { noise, relative, tensor } from '../helpers/tensors.ts'
-import { absent, collect, device, floats, norm, note, twins, within } from './helpers.ts'
+import { absent, device, floats, norm, note, twins, within } from './helpers.ts'
 
 // The references' numbers, at float32 with TF32 off, within the bounds that the CPU's tests keep.
 

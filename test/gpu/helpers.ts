@@ -1,9 +1,9 @@
 import { join } from 'node:path'
-import { type Device, graph, Network, runtime, type TensorData, type TorchvidError } from 'torchvid'
+import { type Device, graph, Network, runtime, type TorchvidError } from 'torchvid'
 import { expect } from 'vitest'
 import { formulaWeights } from '../helpers/formula.ts'
 import { writeFloats } from '../helpers/safetensors.ts'
-import { randomFrom, sizeOf, tensor } from '../helpers/tensors.ts'
+import { selection, sizeOf, tensor } from '../helpers/tensors.ts'
 
 /**
  * What is tested against the CPU: the first GPU. `TORCHVID_TEST_DEVICE=cpu` rehearses the tests where there is none; those
@@ -73,20 +73,4 @@ export async function twins(net: graph.Graph, folder: string, seed = 3): Promise
   await pair[0].save(whole)
   await pair[1].load(whole)
   return [pair[0], pair[1]]
-}
-
-/** `out` ones among `channels` flags, at random places. */
-function selection(attributes: graph.Attributes | undefined): TensorData {
-  const { channels, out } = attributes as { channels: number; out: number }
-  const random = randomFrom(channels)
-  const order = Array.from({ length: channels }, (_, i) => [random(), i] as const).sort((a, b) => a[0] - b[0])
-  const kept = new Set(order.slice(0, out).map(([, i]) => i))
-  return tensor([channels], (i) => (kept.has(i) ? 1 : 0))
-}
-
-/** All that an iterable gives. */
-export async function collect<T>(from: AsyncIterable<T>): Promise<T[]> {
-  const all: T[] = []
-  for await (const one of from) all.push(one)
-  return all
 }

@@ -1,7 +1,8 @@
 import { type Device, metrics, OSVOS, type RawImage } from 'torchvid'
 import { describe, expect, test } from 'vitest'
+import { collect } from '../helpers/collect.ts'
 import { disk, draw } from '../helpers/pictures.ts'
-import { absent, collect, device, note } from './helpers.ts'
+import { absent, device, note } from './helpers.ts'
 
 const [width, height] = [160, 128]
 const first = disk(width, height)

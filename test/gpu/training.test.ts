@@ -2,12 +2,13 @@ import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { Network, networks, OSVOS, type Precision, RTFM, slim } from 'torchvid'
 import { describe, expect, test } from 'vitest'
+import { collect } from '../helpers/collect.ts'
 import { failureOf, leftovers, scratch } from '../helpers/expect.ts'
 import { disk } from '../helpers/pictures.ts'
 import { differing } from '../helpers/tensors.ts'
 import { videos } from '../rtfm/helpers.ts'
 import { randomImages, smallNetwork } from '../slim/training.ts'
-import { absent, collect, device, gpuNote, noGpu, note } from './helpers.ts'
+import { absent, device, gpuNote, noGpu, note } from './helpers.ts'
 
 const folder = scratch()
 const { image, mask } = disk(96, 80)

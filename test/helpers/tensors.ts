@@ -24,6 +24,15 @@ export function randomFrom(seed: number): () => number {
   }
 }
 
+/** `out` ones among `channels` flags, at random places. */
+export function selection(attributes: builders.Attributes | undefined): TensorData {
+  const { channels, out } = attributes as { channels: number; out: number }
+  const random = randomFrom(channels)
+  const order = Array.from({ length: channels }, (_, i) => [random(), i] as const).sort((a, b) => a[0] - b[0])
+  const kept = new Set(order.slice(0, out).map(([, i]) => i))
+  return tensor([channels], (i) => (kept.has(i) ? 1 : 0))
+}
+
 /** A tensor of numbers in [-1, 1). */
 export function noise(shape: number[], seed = 1): TensorData & { data: Float32Array } {
   const random = randomFrom(seed)

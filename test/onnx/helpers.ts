@@ -5,7 +5,7 @@ import { type graph, Network, type TensorData } from 'torchvid'
 import { expect } from 'vitest'
 import { formulaWeights } from '../helpers/formula.ts'
 import { encodeFloats } from '../helpers/safetensors.ts'
-import { noise, randomFrom, relative, sizeOf, tensor } from '../helpers/tensors.ts'
+import { noise, relative, selection, sizeOf } from '../helpers/tensors.ts'
 
 type Inputs = Record<string, TensorData>
 type ExportOptions = Parameters<Network['exportOnnx']>[1]
@@ -23,15 +23,6 @@ export async function randomNetwork(net: graph.Graph, folder: string, seed = 3):
   writeFileSync(file, encodeFloats(state))
   await network.load(file, { strict: false })
   return network
-}
-
-/** `out` ones among `channels` flags, at random places. */
-function selection(attributes: graph.Attributes | undefined): TensorData {
-  const { channels, out } = attributes as { channels: number; out: number }
-  const random = randomFrom(channels)
-  const order = Array.from({ length: channels }, (_, i) => [random(), i] as const).sort((a, b) => a[0] - b[0])
-  const kept = new Set(order.slice(0, out).map(([, i]) => i))
-  return tensor([channels], (i) => (kept.has(i) ? 1 : 0))
 }
 
 /** Exports a network and opens the file in ONNX Runtime. */

@@ -1,6 +1,7 @@
 import { join } from 'node:path'
-import { metrics, OSVOS, type RawImage, type SegmentedFrame, type TensorData } from 'torchvid'
+import { metrics, OSVOS, type RawImage, type TensorData } from 'torchvid'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { collect } from '../helpers/collect.ts'
 import { failureOf, refuses, scratch } from '../helpers/expect.ts'
 import { disk, draw } from '../helpers/pictures.ts'
 import { differing, noise } from '../helpers/tensors.ts'
@@ -16,12 +17,6 @@ beforeAll(async () => {
   model = await OSVOS.create({ backbone: 'matcher', device: 'cpu', seed: 4 })
 })
 afterAll(() => model.dispose())
-
-async function collect(frames: AsyncIterable<SegmentedFrame>): Promise<SegmentedFrame[]> {
-  const all: SegmentedFrame[] = []
-  for await (const frame of frames) all.push(frame)
-  return all
-}
 
 /** A frame as the network takes it. */
 function pixels({ data }: RawImage): TensorData {

@@ -1,5 +1,6 @@
-import type { StreamScore, TensorData } from 'torchvid'
+import type { TensorData } from 'torchvid'
 import { describe, expect, test } from 'vitest'
+import { collect } from '../helpers/collect.ts'
 import { failureOf, refuses } from '../helpers/expect.ts'
 import { noise, relative, tensor } from '../helpers/tensors.ts'
 import { type Features, video, videos, withDetector } from './helpers.ts'
@@ -19,12 +20,6 @@ function rows({ data, shape }: Features, from: number, to: number): Features {
   return { data: data.slice(from * crops * size, end * crops * size), shape: [end - from, crops, size] }
 }
 
-async function collected(stream: AsyncIterable<StreamScore>): Promise<StreamScore[]> {
-  const scores: StreamScore[] = []
-  for await (const score of stream) scores.push(score)
-  return scores
-}
-
 describe('scoreStream', () => {
   test.each([
     ["the reference's window", { objective: 'reference' }, {}, 32, 0],
@@ -37,7 +32,7 @@ describe('scoreStream', () => {
     async (_, options, settings, window, delay) => {
       const features = video(2, { segments: 40, crops: 2 })
       await withDetector({ seed: 1, ...options }, async (rtfm) => {
-        const found = await collected(rtfm.scoreStream(segmentsOf(features), settings))
+        const found = await collect(rtfm.scoreStream(segmentsOf(features), settings))
         expect(found.map(({ index }) => index)).toEqual(Array.from({ length: 40 }, (_, i) => i))
         for (const { index, score } of found) {
           const end = Math.min(index + delay + 1, 40)
@@ -69,21 +64,21 @@ describe('scoreStream', () => {
   test('fewer segments than the delay, and none', async () => {
     await withDetector({ seed: 1 }, async (rtfm) => {
       const features = video(1, { segments: 3 })
-      const found = await collected(rtfm.scoreStream(segmentsOf(features), { delay: 7 }))
+      const found = await collect(rtfm.scoreStream(segmentsOf(features), { delay: 7 }))
       expect(
         relative(
           found.map(({ score }) => score),
           (await rtfm.score(features)).scores,
         ),
       ).toBeLessThan(1e-6)
-      expect(await collected(rtfm.scoreStream([]))).toEqual([])
+      expect(await collect(rtfm.scoreStream([]))).toEqual([])
     })
   })
 
   test('normalised as in training', async () => {
     await withDetector({ network: 'deepMil', normalise: true }, async (mil) => {
       const features = noise([4, 1, 16], 1)
-      const found = await collected(mil.scoreStream(segmentsOf(features)))
+      const found = await collect(mil.scoreStream(segmentsOf(features)))
       expect(
         relative(
           found.map(({ score }) => score),
@@ -110,7 +105,7 @@ describe('scoreStream', () => {
         for (let i = 0; i < 4; i++) {
           const features = louder(video(800 + i, { segments: length, event: [30 * i + 10, 30 * i + 18] }))
           const { scores } = await rtfm.score(features)
-          const found = await collected(rtfm.scoreStream(segmentsOf(features), { delay }))
+          const found = await collect(rtfm.scoreStream(segmentsOf(features), { delay }))
           gaps.push(...found.map(({ index, score }) => Math.abs(score - scores[index]!)))
         }
         return { mean: gaps.reduce((a, b) => a + b) / gaps.length, most: Math.max(...gaps) }
@@ -153,7 +148,7 @@ describe('scoreStream', () => {
   test('segments that are none, or differ, are refused by number', async () => {
     await withDetector({ seed: 1 }, async (rtfm) => {
       const stream = (segments: unknown, options = {}) =>
-        collected(rtfm.scoreStream(segments as Iterable<TensorData>, options))
+        collect(rtfm.scoreStream(segments as Iterable<TensorData>, options))
       const good = tensor([16], () => 0)
       await refuses('ERR_SHAPE', /segment 1 has shape \[2, 16\], those before it \[1, 16\]/, () =>
         stream([good, tensor([2, 16], () => 0)]),
