@@ -8,12 +8,14 @@
 #include "bindings/network.h"
 #include "bindings/prompts.h"
 #include "bindings/propagation.h"
+#include "bindings/standard_streams.h"
 #include "bindings/surgery.h"
 #include "bindings/train.h"
 
 namespace {
 
 Napi::Object Initialise(Napi::Env env, Napi::Object exports) {
+  torchvid::UseHostStreams();
   torchvid::EnvState::Install(env);
   torchvid::NetworkWrap::Register(env, exports);
   torchvid::RegisterTrain(env, exports);

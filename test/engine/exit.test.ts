@@ -106,6 +106,15 @@ describe('how a process ends', () => {
     expect(ending).toMatchObject({ code: null, signal })
   })
 
+  // LibTorch's stream is not Node's: see native/bindings/standard_streams.h. The setting is one it warns of.
+  test('a warning of LibTorch is written, and ends nothing', async () => {
+    const { output, code } = await runModule(
+      `process.env.ATEN_CPU_CAPABILITY = 'unheard-of'; ${fitting} console.log('works')`,
+    )
+    expect(output).toMatch(/Warning.*unheard-of/)
+    expect({ last: output.trim().split('\n').at(-1), code }).toEqual({ last: 'works', code: 0 })
+  })
+
   test('importing loads no LibTorch', async () => {
     const { output, code } = await runModule(
       `import fs from 'node:fs'; console.log(/libtorch|libc10/.test(fs.readFileSync('/proc/self/maps', 'utf8')))`,
