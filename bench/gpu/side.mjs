@@ -158,7 +158,7 @@ async function slimPart(name) {
         weightDecay: 1e-4,
         sparsity: 1e-4,
         shuffle: augment !== 'plain',
-        augment: augment !== 'plain',
+        augment: augment !== 'plain' && { pad: 4, flip: 0.5 },
         device,
         precision,
       })

@@ -6,6 +6,7 @@
 #include "core/cancel.h"
 #include "core/device/device.h"
 #include "core/memory/caching_allocator.h"
+#include "engine/profile.h"
 
 namespace torchvid {
 
@@ -60,6 +61,7 @@ void Engine::CancelOwned(const void* owner) {
 }
 
 void Engine::Loop() {
+  const Profile profile;
   std::unique_lock lock(mutex_);
   while (true) {
     const auto due = [&] { return stopping_ || !jobs_.empty(); };

@@ -7,8 +7,9 @@
 #
 #   --out FOLDER    where results go; default: $OUT, else ./torchvid-gpu-results
 #   --work FOLDER   where it works, kept between calls; default: $TORCHVID_GPU_WORK, else ~/.cache/torchvid-gpu
-#   --cpu           a rehearsal on a machine without a GPU: everything on the CPU, benchmarks at tiny sizes
-#   --tests PATH    test files to run instead of test/gpu
+#   --tiny          benchmarks at tiny sizes, which shows that they run and nothing more
+#   --cpu           a rehearsal on a machine without a GPU: everything on the CPU; implies --tiny
+#   --tests WORDS   what vitest is given instead of test/gpu: files, options
 set -u
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 archive=$here/torchvid-gpu.tar.xz
@@ -16,6 +17,7 @@ archive=$here/torchvid-gpu.tar.xz
 out=${OUT:-$PWD/torchvid-gpu-results}
 work=${TORCHVID_GPU_WORK:-${HOME:-/tmp}/.cache/torchvid-gpu}
 rehearsal=
+tiny=
 tests=test/gpu
 stages=()
 failures=()
@@ -46,8 +48,9 @@ read_arguments() {
     case $1 in
       --out) out=${2:?--out wants a folder}; shift 2 ;;
       --work) work=${2:?--work wants a folder}; shift 2 ;;
-      --tests) tests=${2:?--tests wants a path}; shift 2 ;;
-      --cpu) rehearsal=1; shift ;;
+      --tests) tests=${2:?--tests wants files}; shift 2 ;;
+      --tiny) tiny=--tiny; shift ;;
+      --cpu) rehearsal=1 tiny=--tiny; shift ;;
       all) stages+=(unpack build info test peak a b c d quality profile report); shift ;;
       unpack | build | info | test | peak | a | b | c | d | quality | profile | report) stages+=("$1"); shift ;;
       *) usage "unknown argument: $1" ;;
@@ -65,7 +68,7 @@ read_arguments() {
 
 usage() {
   echo "$1" >&2
-  sed -n '2,13s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2
+  sed -n '2,14s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2
   exit 2
 }
 
@@ -78,14 +81,13 @@ run_stage() {
   begin=$(date +%s)
   export -f stage_unpack stage_build stage_info stage_test stage_bench stage_profile stage_report
   export -f find_libtorch find_python run_bench set_environment keep_times
-  export here archive out work tree rehearsal tests
+  export here archive out work tree rehearsal tiny tests
   # The stage ends with its children: timeout puts them in one group. Its output is shown and kept.
   timeout --kill-after=15 "$limit" bash -c "$(command_of "$name")" 2>&1 | tee "$log"
   status=${PIPESTATUS[0]}
   seconds=$(($(date +%s) - begin))
   case $status in
     0) echo "== $name: done in $seconds s" ;;
-    77) echo "== $name: skipped" ;;
     124 | 137) echo "== $name: not done in $limit s, stopped"; failures+=("$name (time limit of $limit s)") ;;
     *) echo "== $name: failed with code $status after $seconds s"; failures+=("$name (code $status)") ;;
   esac
@@ -176,8 +178,10 @@ stage_info() {
 stage_test() {
   set_environment
   cd "$tree" || exit 1
+  local words
+  read -ra words <<< "$tests"
   # One file after the other: the test of running out of memory would take the others' memory.
-  "$work/node" node_modules/vitest/vitest.mjs run "$tests" --no-file-parallelism --reporter=default --reporter=json \
+  "$work/node" node_modules/vitest/vitest.mjs run "${words[@]}" --no-file-parallelism --reporter=default --reporter=json \
     "--outputFile.json=$work/results/tests.json"
 }
 
@@ -188,23 +192,22 @@ stage_bench() {
 
 run_bench() {
   cd "$tree" || exit 1
-  local flags=(--device cuda)
-  [ -n "$rehearsal" ] && flags=(--device cpu --tiny)
-  "$work/node" bench/gpu/run.mjs --python "$python" --shared "$work/shared" "${flags[@]}" "$@"
+  local device=cuda
+  [ -n "$rehearsal" ] && device=cpu
+  "$work/node" bench/gpu/run.mjs --python "$python" --shared "$work/shared" --device $device $tiny "$@"
 }
 
-# Where the time goes, kernel by kernel: NVIDIA's Nsight Systems, where it is installed.
+# Where the time goes, kernel by kernel, by LibTorch's own profiler.
 stage_profile() {
   set_environment
-  if ! command -v nsys > /dev/null; then echo 'Nsight Systems (nsys) is not installed here.'; exit 77; fi
   cd "$tree" || exit 1
-  local part status=0
-  for part in a c d; do
-    nsys profile --force-overwrite true --trace cuda --cuda-graph-trace node -o "$work/profile-$part" \
-      "$work/node" bench/gpu/side.mjs --once --part "$part" --device cuda --folder "$work" || { status=1; continue; }
-    nsys stats --report cuda_gpu_kern_sum,cuda_gpu_mem_time_sum,cuda_api_sum --format csv \
-      "$work/profile-$part.nsys-rep" > "$work/results/profile-$part.csv" || status=1
-    head -40 "$work/results/profile-$part.csv"
+  local part status=0 device=cuda
+  [ -n "$rehearsal" ] && device=cpu
+  for part in a b c d; do
+    echo "profile of $part"
+    TORCHVID_PROFILE=$work/profile-$part.json KINETO_LOG_LEVEL=99 \
+      "$work/node" bench/gpu/side.mjs --once --part "$part" --device $device $tiny --folder "$work" &&
+      "$work/node" bench/gpu/trace.mjs "$work/profile-$part.json" | tee "$work/results/profile-$part.json" || status=1
   done
   exit $status
 }
@@ -273,7 +276,7 @@ say_end() {
   echo
   echo "Results: $out"
   if [ ${#failures[@]} -eq 0 ]; then
-    echo "Every stage of this call succeeded or was skipped: ${stages[*]}"
+    echo "Every stage of this call succeeded: ${stages[*]}"
     exit 0
   fi
   echo 'Failed:'
