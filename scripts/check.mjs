@@ -51,7 +51,7 @@ function runChecks(names) {
 }
 
 function cppSources() {
-  return filesBelow('native').filter((file) => /\.(cc|h)$/.test(file))
+  return filesBelow('native', 'scripts/cuda-standin').filter((file) => /\.(cc|h)$/.test(file))
 }
 
 function clangFormat(...flags) {

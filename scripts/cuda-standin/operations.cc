@@ -19,8 +19,8 @@ namespace {
 
 using torch::jit::Stack;
 
-/// About memory and layout, not about what is in it: LibTorch's own are right. (The normalisation of cuDNN has
-/// kernels of its own below.)
+/// About memory and layout, not about what is in it: LibTorch's own are right. (The normalisation of cuDNN
+/// has kernels of its own below.)
 const std::set<std::string> kLibTorchs{
     "aten::empty.memory_format",
     "aten::empty_strided",
@@ -46,9 +46,9 @@ const std::set<std::string> kLibTorchs{
 };
 
 /// Their results' sizes come from the device: they wait for it.
-const std::set<std::string> kWaiting{"aten::nonzero",       "aten::masked_select", "aten::_unique2",
-                                     "aten::unique_dim",    "aten::_unique",       "aten::unique_consecutive",
-                                     "aten::equal",         "aten::bincount"};
+const std::set<std::string> kWaiting{"aten::nonzero",    "aten::masked_select", "aten::_unique2",
+                                     "aten::unique_dim", "aten::_unique",       "aten::unique_consecutive",
+                                     "aten::equal",      "aten::bincount"};
 
 /// Not of CUDA by name, but made of kernels that are.
 const std::vector<const char*> kComposed{"aten::convolution", "aten::convolution_backward"};
@@ -65,8 +65,7 @@ bool Recording() { return StandinRecord(CurrentStream(), nullptr); }
 
 at::Tensor WithWrapping(at::Tensor tensor, const at::Tensor& like) {
   // Wrapped numbers have no say in types.
-  if (like.unsafeGetTensorImpl()->is_wrapped_number())
-    tensor.unsafeGetTensorImpl()->set_wrapped_number(true);
+  if (like.unsafeGetTensorImpl()->is_wrapped_number()) tensor.unsafeGetTensorImpl()->set_wrapped_number(true);
   return tensor;
 }
 
@@ -76,7 +75,8 @@ at::Tensor OnHost(const at::Tensor& tensor) {
   const auto options = tensor.options().device(at::kCPU);
   if (tensor.numel() == 0) return at::empty_strided(tensor.sizes(), tensor.strides(), options);
   const auto keep = [](void*) {};
-  return WithWrapping(at::from_blob(tensor.data_ptr(), tensor.sizes(), tensor.strides(), keep, options), tensor);
+  return WithWrapping(at::from_blob(tensor.data_ptr(), tensor.sizes(), tensor.strides(), keep, options),
+                      tensor);
 }
 
 at::Tensor NewOnDevice(const at::Tensor& like) {
@@ -92,7 +92,8 @@ at::Tensor CopyOnHost(const at::Tensor& tensor) {
   return WithWrapping(copy.copy_(tensor), tensor);
 }
 
-/// Numbers drawn go on as CUDA's do, from replay to replay: they depend on the seed and the place in its sequence.
+/// Numbers drawn go on as CUDA's do, from replay to replay: they depend on the seed and the place in its
+/// sequence.
 class Random {
  public:
   explicit Random(const at::Generator& generator)
@@ -181,7 +182,8 @@ Call CallOf(const c10::OperatorHandle& operation, const std::vector<at::IValue>&
   for (size_t i = 0; i < given.size(); ++i) {
     const auto& value = given[i];
     if (operation.schema().arguments()[i].type()->str().find("Generator") != std::string::npos) {
-      const auto generator = value.isNone() ? at::cuda::detail::getDefaultCUDAGenerator() : value.toGenerator();
+      const auto generator =
+          value.isNone() ? at::cuda::detail::getDefaultCUDAGenerator() : value.toGenerator();
       call.random.emplace(i, Random(generator));
       call.arguments.emplace_back();
     } else if (value.isDevice()) {
@@ -197,7 +199,8 @@ Call CallOf(const c10::OperatorHandle& operation, const std::vector<at::IValue>&
 }
 
 /// The argument that a result is, if it is one.
-const at::IValue* SameAs(const c10::FunctionSchema& schema, size_t result, const std::vector<at::IValue>& given) {
+const at::IValue* SameAs(const c10::FunctionSchema& schema, size_t result,
+                         const std::vector<at::IValue>& given) {
   const auto* wanted = schema.returns()[result].alias_info();
   for (size_t i = 0; wanted != nullptr && i < given.size(); ++i) {
     const auto* alias = schema.arguments()[i].alias_info();
@@ -224,7 +227,8 @@ void Compute(const c10::OperatorHandle& operation, c10::DispatchKeySet, Stack* s
   for (size_t i = 0; i < results.size(); ++i) {
     const auto& result = results[i];
     const auto* same = SameAs(schema, i, given);
-    const bool grows = same != nullptr && same->isTensor() && same->toTensor().sizes() != result.toTensor().sizes();
+    const bool grows =
+        same != nullptr && same->isTensor() && same->toTensor().sizes() != result.toTensor().sizes();
     if (grows) same->toTensor().resize_(result.toTensor().sizes());
     stack->push_back(same != nullptr ? *same : IsTensors(result) ? Mapped(result, NewOnDevice) : result);
     if (IsTensors(result) && (same == nullptr || grows))
@@ -240,7 +244,8 @@ void Compute(const c10::OperatorHandle& operation, c10::DispatchKeySet, Stack* s
   });
 }
 
-/// Copies of one type and layout are CUDA's own; what has to be converted or laid out is computed on the device.
+/// Copies of one type and layout are CUDA's own; what has to be converted or laid out is computed on the
+/// device.
 at::Tensor& Copy(at::Tensor& to, const at::Tensor& source, bool non_blocking) {
   const KernelsAlone kernels;
   const auto from = source.expand_as(to);
@@ -276,11 +281,12 @@ Normalised Normalise(const at::Tensor& x, const at::Tensor& weight, const std::o
 }
 
 std::tuple<at::Tensor, at::Tensor, at::Tensor> NormaliseBackward(
-    const at::Tensor& x, const at::Tensor& gradient, const at::Tensor& weight, const std::optional<at::Tensor>& mean,
-    const std::optional<at::Tensor>& variance, const std::optional<at::Tensor>& saved_mean,
-    const std::optional<at::Tensor>& saved_variance, double epsilon, const at::Tensor&) {
-  return at::native_batch_norm_backward(gradient, x, weight, mean, variance, saved_mean, saved_variance, true, epsilon,
-                                        {true, true, true});
+    const at::Tensor& x, const at::Tensor& gradient, const at::Tensor& weight,
+    const std::optional<at::Tensor>& mean, const std::optional<at::Tensor>& variance,
+    const std::optional<at::Tensor>& saved_mean, const std::optional<at::Tensor>& saved_variance,
+    double epsilon, const at::Tensor&) {
+  return at::native_batch_norm_backward(gradient, x, weight, mean, variance, saved_mean, saved_variance, true,
+                                        epsilon, {true, true, true});
 }
 
 /// Replacing is what LibTorch warns of.
@@ -292,7 +298,8 @@ class Silence : public c10::WarningHandler {
 }  // namespace
 
 extern "C" __attribute__((visibility("default"))) void StandinRegister() {
-  static auto* library = new torch::Library(torch::Library::IMPL, "aten", c10::DispatchKey::CUDA, __FILE__, __LINE__);
+  static auto* library =
+      new torch::Library(torch::Library::IMPL, "aten", c10::DispatchKey::CUDA, __FILE__, __LINE__);
   Silence silence;
   const c10::WarningUtils::WarningHandlerGuard guard(&silence);
   const auto replace = [](const std::string& name) {

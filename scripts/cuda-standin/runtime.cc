@@ -1,4 +1,6 @@
 // CUDA's runtime and driver, as far as LibTorch calls them, without a device: see README.md here.
+#include "runtime.h"
+
 #include <cuda_runtime_api.h>
 #include <dlfcn.h>
 #include <sys/mman.h>
@@ -13,8 +15,6 @@
 #include <string>
 #include <utility>
 #include <vector>
-
-#include "runtime.h"
 
 namespace {
 
@@ -160,7 +160,8 @@ EXPORT bool StandinRecord(void* stream, std::function<void()> work) {
   return on->recording;
 }
 
-// --------------------------------------------------------------------------------------------------- the device
+// --------------------------------------------------------------------------------------------------- the
+// device
 
 EXPORT cudaError_t cudaGetDeviceCount(int* count) {
   *count = static_cast<int>(Setting("STANDIN_CUDA_DEVICES", 1));
@@ -227,8 +228,7 @@ EXPORT cudaError_t cudaMalloc(void** pointer, size_t bytes) {
   if (const auto error = Allowed("cudaMalloc"); error != cudaSuccess) return error;
   if (taken + bytes > Memory()) return Fail(cudaErrorMemoryAllocation);
   constexpr auto kAccess = PROT_READ | PROT_WRITE;
-  void* place =
-      mmap(nullptr, Pages(bytes), kAccess, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  void* place = mmap(nullptr, Pages(bytes), kAccess, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (place == MAP_FAILED) return Fail(cudaErrorMemoryAllocation);
   taken += bytes;
   device_blocks[static_cast<char*>(place)] = bytes;
@@ -275,9 +275,7 @@ EXPORT cudaError_t cudaPointerGetAttributes(cudaPointerAttributes* attributes, c
   *attributes = {};
   const bool device = Holds(device_blocks, pointer);
   const bool pinned = Holds(pinned_blocks, pointer);
-  attributes->type = device   ? cudaMemoryTypeDevice
-                     : pinned ? cudaMemoryTypeHost
-                              : cudaMemoryTypeUnregistered;
+  attributes->type = device ? cudaMemoryTypeDevice : pinned ? cudaMemoryTypeHost : cudaMemoryTypeUnregistered;
   if (device || pinned) attributes->devicePointer = const_cast<void*>(pointer);
   if (!device) attributes->hostPointer = const_cast<void*>(pointer);
   return cudaSuccess;
@@ -307,7 +305,8 @@ EXPORT cudaError_t cudaMemsetAsync(void* to, int value, size_t bytes, cudaStream
   return cudaSuccess;
 }
 
-// --------------------------------------------------------------------------------------------------- streams, graphs
+// ---------------------------------------------------------------------------------------------------
+// streams, graphs
 
 EXPORT cudaError_t cudaStreamCreateWithPriority(cudaStream_t* stream, unsigned, int) {
   *stream = reinterpret_cast<cudaStream_t>(new Stream);
@@ -375,7 +374,8 @@ EXPORT cudaError_t cudaThreadExchangeStreamCaptureMode(cudaStreamCaptureMode* mo
   return cudaSuccess;
 }
 
-EXPORT cudaError_t cudaGraphInstantiateWithFlags(cudaGraphExec_t* made, cudaGraph_t graph, unsigned long long) {
+EXPORT cudaError_t cudaGraphInstantiateWithFlags(cudaGraphExec_t* made, cudaGraph_t graph,
+                                                 unsigned long long) {
   *made = reinterpret_cast<cudaGraphExec_t>(graph);
   return cudaSuccess;
 }
@@ -402,7 +402,8 @@ EXPORT cudaError_t cudaStreamAddCallback(cudaStream_t stream, cudaStreamCallback
   return cudaSuccess;
 }
 
-// --------------------------------------------------------------------------------------------------- events, errors
+// --------------------------------------------------------------------------------------------------- events,
+// errors
 
 EXPORT cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned) {
   *event = Anything<cudaEvent_t>();
@@ -435,22 +436,28 @@ EXPORT cudaError_t cudaPeekAtLastError() { return last_error; }
 
 EXPORT const char* cudaGetErrorString(cudaError_t error) {
   switch (error) {
-    case cudaErrorMemoryAllocation: return "out of memory";
-    case cudaErrorNoDevice: return "no CUDA-capable device is detected";
-    case cudaErrorStreamCaptureUnsupported: return "operation not permitted when stream is capturing";
-    case cudaErrorStreamCaptureInvalidated: return "operation failed due to a previous error during capture";
-    default: return "an error of the stand-in";
+    case cudaErrorMemoryAllocation:
+      return "out of memory";
+    case cudaErrorNoDevice:
+      return "no CUDA-capable device is detected";
+    case cudaErrorStreamCaptureUnsupported:
+      return "operation not permitted when stream is capturing";
+    case cudaErrorStreamCaptureInvalidated:
+      return "operation failed due to a previous error during capture";
+    default:
+      return "an error of the stand-in";
   }
 }
 
 EXPORT const char* cudaGetErrorName(cudaError_t error) { return cudaGetErrorString(error); }
 
-// --------------------------------------------------------------------------------------------------- kernels, driver
+// ---------------------------------------------------------------------------------------------------
+// kernels, driver
 
 EXPORT void** __cudaRegisterFatBinary(void*) { return Anything<void**>(); }
 
-EXPORT void __cudaRegisterFunction(void**, const char* host, char*, const char* name, int, void*, void*, void*,
-                                   void*, int*) {
+EXPORT void __cudaRegisterFunction(void**, const char* host, char*, const char* name, int, void*, void*,
+                                   void*, void*, int*) {
   const Lock lock(mutex);
   KernelNames()[host] = name;
 }
@@ -489,7 +496,8 @@ EXPORT cudaError_t cudaFuncGetAttributes(cudaFuncAttributes* attributes, const v
   return cudaSuccess;
 }
 
-EXPORT cudaError_t cudaGetDriverEntryPointByVersion(const char*, void** function, unsigned, unsigned long long,
+EXPORT cudaError_t cudaGetDriverEntryPointByVersion(const char*, void** function, unsigned,
+                                                    unsigned long long,
                                                     cudaDriverEntryPointQueryResult* result) {
   *function = reinterpret_cast<void*>(static_cast<int (*)()>([] { return 0; }));
   if (result != nullptr) *result = cudaDriverEntryPointSuccess;
