@@ -7,8 +7,8 @@ import { failureOf, leftovers, scratch } from '../helpers/expect.ts'
 import { disk } from '../helpers/pictures.ts'
 import { differing } from '../helpers/tensors.ts'
 import { videos } from '../rtfm/helpers.ts'
-import { randomImages, smallNetwork } from '../slim/training.ts'
-import { absent, device, gpuNote, noGpu, note, within } from './helpers.ts'
+import { linearNetwork, randomImages, smallNetwork } from '../slim/training.ts'
+import { absent, device, floats, gpuNote, noGpu, norm, note, within } from './helpers.ts'
 
 const folder = scratch()
 const { image, mask } = disk(96, 80)
@@ -134,6 +134,24 @@ describe.skipIf(absent).each(Object.keys(kinds))(`%s${note}`, (name) => {
     expect(next.losses.every(Number.isFinite)).toBe(true)
     next.dispose()
   })
+})
+
+// The set lies on a GPU, where pictures are picked, cropped, flipped and normalised.
+test.skipIf(absent).each([
+  ['in order', { shuffle: false, augment: false }],
+  ['shuffled, cropped and flipped', { shuffle: true, augment: { pad: 2, flip: 0.5 } }],
+] as const)(`slimming sees the pictures it sees on the CPU: %s${note}`, async (_, settings) => {
+  const weights: Float32Array[] = []
+  for (const place of ['cpu', device] as const) {
+    const network = await Network.create(linearNetwork([3, 8, 8], 3), { device: place })
+    const train = { ...images, mean: [0.4, 0.5, 0.6], std: [0.2, 0.3, 0.4] }
+    await slim.train(network, { train, steps: 15, batchSize: 12, precision: 'float32', seed: 4, ...settings })
+    weights.push(await floats(network, 'classifier.weight'))
+    network.dispose()
+  }
+  const [cpu, other] = weights as [Float32Array, Float32Array]
+  expect(norm(cpu)).toBeGreaterThan(0.1)
+  expect(norm(cpu, other) / norm(cpu)).toBeLessThan(1e-5)
 })
 
 describe.skipIf(noGpu)(`bfloat16 beside float32${gpuNote}`, () => {

@@ -224,6 +224,10 @@ at::Tensor OnDevice(const at::Tensor& tensor, at::Device device) {
   return (pin ? tensor.pin_memory() : tensor).to(device, /*non_blocking=*/device.is_cuda());
 }
 
+int64_t FreeMemory(at::Device device) {
+  return static_cast<int64_t>(c10::getDeviceAllocator(device.type())->getMemoryInfo(device.index()).first);
+}
+
 void ReleaseDeviceMemory() {
   if (!Devices().live) return;
   FailureOf([] { c10::getDeviceAllocator(at::kCUDA)->emptyCache(); });

@@ -55,6 +55,9 @@ at::Generator NewGenerator(at::Device device, uint64_t seed);
 /// tensor may be let go of at once, but must not be written to again.
 at::Tensor OnDevice(const at::Tensor& tensor, at::Device device);
 
+/// Bytes that are free on a device other than the CPU, LibTorch's own reserve not counted.
+int64_t FreeMemory(at::Device device);
+
 /// Gives device memory that is kept for reuse back to the system; nothing where no CUDA device is in use.
 /// Called when a job has failed: perhaps for want of it.
 void ReleaseDeviceMemory();

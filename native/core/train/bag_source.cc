@@ -60,16 +60,23 @@ at::Tensor BagSource::Take(Bags* bags, int64_t pass) const {
 }
 
 Batch BagSource::Next(int64_t pass, const at::Generator&) {
-  const auto& whole = normal_.resident;
-  const auto count = normal_.batch + abnormal_.batch;
-  auto features = at::empty({count, whole.size(1), whole.size(2), whole.size(3)}, whole.options());
-  auto target = at::zeros({count}, whole.options());
-  auto normal = features.narrow(0, 0, normal_.batch);
-  auto abnormal = features.narrow(0, normal_.batch, abnormal_.batch);
-  at::index_select_out(normal, whole, 0, Take(&normal_, pass));
-  at::index_select_out(abnormal, abnormal_.resident, 0, Take(&abnormal_, pass));
-  target.narrow(0, normal_.batch, abnormal_.batch).fill_(1);
-  return {{{"features", features}}, target, normal_.batch};
+  Batch batch{{{"normal", Take(&normal_, pass)}, {"abnormal", Take(&abnormal_, pass)}}, {}, normal_.batch};
+  batch.finish = [all_normal = normal_.resident,
+                  all_abnormal = abnormal_.resident](const Batch& drawn) -> Batch {
+    const auto& picks_normal = drawn.inputs.at("normal");
+    const auto& picks_abnormal = drawn.inputs.at("abnormal");
+    const auto bags = drawn.normal + picks_abnormal.size(0);
+    auto features =
+        at::empty({bags, all_normal.size(1), all_normal.size(2), all_normal.size(3)}, all_normal.options());
+    auto target = at::zeros({bags}, all_normal.options());
+    auto normal = features.narrow(0, 0, drawn.normal);
+    auto abnormal = features.narrow(0, drawn.normal, picks_abnormal.size(0));
+    at::index_select_out(normal, all_normal, 0, picks_normal);
+    at::index_select_out(abnormal, all_abnormal, 0, picks_abnormal);
+    target.narrow(0, drawn.normal, picks_abnormal.size(0)).fill_(1);
+    return {{{"features", features}}, target, drawn.normal};
+  };
+  return batch;
 }
 
 }  // namespace torchvid

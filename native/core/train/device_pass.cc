@@ -25,7 +25,7 @@ Batch OwnCopy(const Batch& batch, at::Device device) {
     copy.copy_(tensor, /*non_blocking=*/true);
     return copy;
   };
-  Batch copy{{}, own(batch.target), batch.normal};
+  Batch copy{{}, own(batch.target), batch.normal, batch.finish};
   for (const auto& [name, tensor] : batch.inputs) copy.inputs[name] = own(tensor);
   return copy;
 }
@@ -66,6 +66,7 @@ std::optional<std::string> DevicePass::KeyOf(const Batch& batch, const PassConte
   auto key = parts_.objective.RecordingKey(context);
   if (!key) return std::nullopt;
   for (const auto& [name, tensor] : batch.inputs) *key += " " + name + " " + KindOf(tensor);
+  if (batch.finish) *key += " unfinished";
   *key += " target " + KindOf(batch.target) + " normal " + std::to_string(batch.normal);
   return key;
 }
@@ -110,10 +111,11 @@ void DevicePass::Replay(const Batch& batch) {
 void DevicePass::Pass(const Batch& batch, const PassContext& context) {
   c10::AutoGradMode gradients(true);
   {
+    const auto whole = Finished(batch);
     Loss loss;
     {
       AutocastScope autocast(settings_.bfloat16, device_.type());
-      loss = parts_.objective.Run(parts_.network, batch, context);
+      loss = parts_.objective.Run(parts_.network, whole, context);
     }
     Note(loss);
     (loss.total / static_cast<double>(settings_.accumulate)).backward();

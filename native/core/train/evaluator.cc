@@ -14,7 +14,7 @@ Evaluator::Evaluator(std::shared_ptr<Network> network, std::unique_ptr<ImageSour
 void Evaluator::Step() {
   c10::NoGradGuard no_grad;
   try {
-    const auto batch = source_->Next(pass_, generator_);
+    const auto batch = Finished(source_->Next(pass_, generator_));
     const auto logits = network_->Forward(batch.inputs, {output_}, {}).at(output_).to(at::kDouble);
     const auto loss = at::cross_entropy_loss(logits, batch.target, {}, at::Reduction::Sum);
     const auto correct = CorrectClasses(logits, batch.target);

@@ -39,6 +39,11 @@ struct Size {
   int64_t width;
 };
 
+std::vector<Placement> Placements(const ImageSourceSettings& settings, int64_t count, int64_t pass) {
+  if (!settings.augment) return std::vector<Placement>(static_cast<size_t>(count));
+  return Draw(*settings.augment, count, GeneratorFor(settings.seed, Stream::kAugment, pass));
+}
+
 /// One picture: what lies outside the source is black.
 void Place(const uint8_t* source, const float* table, const Placement& placement, const Size& size,
            float* out) {
@@ -63,7 +68,46 @@ void Place(const uint8_t* source, const float* table, const Placement& placement
   }
 }
 
+/// Of the device's free memory, what a set may take.
+constexpr int64_t kShare = 4;
+
 }  // namespace
+
+/// A set on the device, and what picking from it takes.
+struct ResidentSet {
+  ResidentSet(const ImageSet& set, const std::vector<float>& table, at::Device device)
+      : images(OnDevice(set.images, device)), labels(OnDevice(set.labels, device)) {
+    const auto channels = set.images.size(1);
+    const auto numbers = [&](int64_t count, at::IntArrayRef shape) {
+      return OnDevice(at::arange(count, at::kLong), device).view(shape);
+    };
+    values = OnDevice(at::tensor(table, at::kFloat).view({channels, kBytes}), device);
+    channel = numbers(channels, {1, -1, 1, 1});
+    row = numbers(set.images.size(2), {1, 1, -1, 1});
+    column = numbers(set.images.size(3), {1, 1, 1, -1});
+  }
+
+  /// Picks (n, 4): which image, the crop's top and left, whether it is flipped.
+  at::Tensor Pictures(const at::Tensor& picks) const {
+    const auto of_each = [&](int64_t i) { return picks.select(1, i).view({-1, 1, 1, 1}); };
+    const auto last_row = row.numel() - 1;
+    const auto last_column = column.numel() - 1;
+    const auto y = row + of_each(1);
+    const auto x = at::where(of_each(3).ne(0), last_column - column, column) + of_each(2);
+    const auto inside =
+        y.ge(0).logical_and(y.le(last_row)).logical_and(x.ge(0)).logical_and(x.le(last_column));
+    const auto bytes =
+        images.index({of_each(0), channel, y.clamp(0, last_row), x.clamp(0, last_column)}).to(at::kLong);
+    return at::where(inside, values.index({channel, bytes}), values.select(1, 0).view({1, -1, 1, 1}));
+  }
+
+  at::Tensor images;
+  at::Tensor labels;
+  at::Tensor values;  // (C, 256): what each byte becomes
+  at::Tensor channel;
+  at::Tensor row;
+  at::Tensor column;
+};
 
 ImageSource::ImageSource(ImageSet set, ImageSourceSettings settings, at::Device device)
     : set_(std::move(set)), settings_(std::move(settings)), device_(device) {
@@ -74,6 +118,9 @@ ImageSource::ImageSource(ImageSet set, ImageSourceSettings settings, at::Device 
     for (int64_t byte = 0; byte < kBytes; ++byte)
       table_.push_back((static_cast<float>(byte) / 255.0F - mean) / std);
   }
+  const auto bytes = static_cast<int64_t>(set_.images.nbytes());
+  if (!device.is_cpu() && bytes <= FreeMemory(device) / kShare)
+    resident_ = std::make_shared<const ResidentSet>(set_, table_, device);
 }
 
 int64_t ImageSource::passes_per_epoch() const {
@@ -92,9 +139,7 @@ at::Tensor ImageSource::Pictures(int64_t first, int64_t count, int64_t pass) con
   // Pinned memory is copied to the device while the host goes on.
   auto batch = at::empty({count, shape.channels, shape.height, shape.width},
                          at::TensorOptions().dtype(at::kFloat).pinned_memory(device_.is_cuda()));
-  std::vector<Placement> placements(static_cast<size_t>(count));
-  if (settings_.augment)
-    placements = Draw(*settings_.augment, count, GeneratorFor(settings_.seed, Stream::kAugment, pass));
+  const auto placements = Placements(settings_, count, pass);
   const auto size = shape.channels * shape.height * shape.width;
   const auto* source = images.const_data_ptr<uint8_t>();
   const auto* order = order_.const_data_ptr<int64_t>() + first;
@@ -104,10 +149,29 @@ at::Tensor ImageSource::Pictures(int64_t first, int64_t count, int64_t pass) con
   return settings_.flat ? batch.view({count, size}) : batch;
 }
 
+Batch ImageSource::Picks(int64_t first, int64_t count, int64_t pass) const {
+  auto picks = at::empty({count, 4}, at::kLong);
+  auto* out = picks.mutable_data_ptr<int64_t>();
+  const auto* order = order_.const_data_ptr<int64_t>() + first;
+  for (const auto& [top, left, flip] : Placements(settings_, count, pass)) {
+    for (const auto value : {*order++, top, left, static_cast<int64_t>(flip)}) *out++ = value;
+  }
+  Batch batch{{{"picks", picks}}, {}};
+  batch.finish = [set = resident_, input = settings_.input,
+                  flat = settings_.flat](const Batch& drawn) -> Batch {
+    const auto chosen = OnDevice(drawn.inputs.at("picks"), set->images.device());
+    const auto pictures = set->Pictures(chosen);
+    return {{{input, flat ? pictures.flatten(1) : pictures}},
+            set->labels.index_select(0, chosen.select(1, 0))};
+  };
+  return batch;
+}
+
 Batch ImageSource::Next(int64_t pass, const at::Generator&) {
   SetOrder(pass / passes_per_epoch());
   const auto first = pass % passes_per_epoch() * settings_.batch_size;
   const auto count = std::min(settings_.batch_size, images() - first);
+  if (resident_) return Picks(first, count, pass);
   Batch batch;
   batch.inputs[settings_.input] = Pictures(first, count, pass).to(device_, /*non_blocking=*/true);
   batch.target = OnDevice(set_.labels.index_select(0, order_.narrow(0, first, count)), device_);

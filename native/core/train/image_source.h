@@ -1,5 +1,6 @@
 #pragma once
 
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -36,6 +37,8 @@ struct ImageSourceSettings {
   bool flat = false;
 };
 
+struct ResidentSet;
+
 /// Batches from an image set, epoch after epoch. The order follows from the seed and the epoch, the
 /// augmentation from the seed and the pass, so a run can go on at any pass without further state.
 class ImageSource : public Source {
@@ -50,6 +53,8 @@ class ImageSource : public Source {
   void SetOrder(int64_t epoch);
   /// Crops, flips and normalises the images `order_[first, first + count)`: one reading, one writing.
   at::Tensor Pictures(int64_t first, int64_t count, int64_t pass) const;
+  /// The same of a set that is on the device: what is drawn here, what is done there.
+  Batch Picks(int64_t first, int64_t count, int64_t pass) const;
 
   ImageSet set_;
   ImageSourceSettings settings_;
@@ -57,6 +62,8 @@ class ImageSource : public Source {
   std::vector<float> table_;  // C x 256: what each byte becomes
   int64_t epoch_ = -1;
   at::Tensor order_;  // int64 (N): of the epoch
+  /// Null where the set stays on the host: on the CPU, or when it would take too much of the device's memory.
+  std::shared_ptr<const ResidentSet> resident_;
 };
 
 }  // namespace torchvid

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <functional>
 #include <optional>
 
 #include "core/graph/network.h"
@@ -13,7 +14,14 @@ struct Batch {
   at::Tensor target;
   /// Of bags: how many of the batch are normal. They come first.
   int64_t normal = 0;
+  /// What is left to be done, if anything: makes the batch of this one, whose tensors are then only what
+  /// differs from pass to pass and may still be on the host. On a device it is recorded with the pass, so it
+  /// is as limited as a pass is (Objective::RecordingKey).
+  std::function<Batch(const Batch&)> finish = {};
 };
+
+/// The batch, with nothing left to be done.
+Batch Finished(const Batch& batch);
 
 /// Where a trainer's batches come from.
 class Source {

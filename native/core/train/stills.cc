@@ -9,7 +9,8 @@ Batch MakeStills(const std::vector<Still>& stills, const StillsSettings& setting
   for (const auto& [rgb, object] : stills) {
     auto image = ToNetwork(rgb, settings.format, settings.size, device);
     auto mask = MaskToNetwork(object, settings.size, device);
-    if (settings.augment) std::tie(image, mask) = ApplyAugment(*settings.augment, image, mask, generator);
+    if (settings.augment)
+      std::tie(image, mask) = ApplyPlace(DrawPlace(*settings.augment, settings.size, generator), image, mask);
     images.push_back(std::move(image));
     masks.push_back(std::move(mask));
   }

@@ -103,7 +103,7 @@ void Trainer::Step() {
   const Tf32Scope tf32(settings_.bfloat16);
   try {
     const auto batch = source_->Next(step_, generator_);
-    device_pass_ ? StepLate(batch, factor, start) : StepAtOnce(batch, factor, start);
+    device_pass_ ? StepLate(batch, factor, start) : StepAtOnce(Finished(batch), factor, start);
   } catch (const c10::Error& error) {
     throw FromTorch(error, "Training step " + std::to_string(step_ + 1), "ERR_SHAPE");
   }
