@@ -32,23 +32,9 @@ def settle(device):
 # ---------------------------------------------------------------------------------------------- OSVOS
 
 
-def load_osvos(net, path):
-    """torchvid's start; the fixed filters of the upsampling, which it may keep in another shape, are the network's own."""
-    names = net.keras_names() if isinstance(net, osvos.MobileOsvos) else {}
-    tensors = {}
-    for name, tensor in read_safetensors(path).items():
-        layer, kind = name.rsplit('.', 1)
-        if not name.startswith('upscale'):
-            tensors[f'{names.get(layer, layer)}.{kind}'] = tensor
-    result = net.load_state_dict(tensors, strict=False)
-    lacking = [n for n in result.missing_keys if not n.startswith('upscale') and not n.endswith('num_batches_tracked')]
-    if lacking or result.unexpected_keys:
-        raise ValueError(f'{path}: lacks {lacking}, has {result.unexpected_keys}')
-
-
 def osvos_units(options, device):
     net = osvos.BACKBONES[options.network]()
-    load_osvos(net, options.weights)
+    osvos.load_weights(net, options.weights)
     net = net.to(device)
     start = {name: tensor.clone() for name, tensor in net.state_dict().items()}
     height, width = options.height, options.width

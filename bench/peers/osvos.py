@@ -334,14 +334,16 @@ def serve(options):
 
 
 def load_weights(net, path):
-    """Starts from a file of torchvid's."""
+    """Starts from a file of torchvid's; the fixed filters of the upsampling, which it may keep in another shape, are
+    the network's own."""
     names = net.keras_names() if isinstance(net, MobileOsvos) else {}
     tensors = {}
     for name, tensor in read_safetensors(path).items():
         layer, kind = name.rsplit('.', 1)
-        tensors[f'{names.get(layer, layer)}.{kind}'] = tensor
+        if not name.startswith('upscale'):
+            tensors[f'{names.get(layer, layer)}.{kind}'] = tensor
     result = net.load_state_dict(tensors, strict=False)
-    lacking = [name for name in result.missing_keys if not name.endswith('num_batches_tracked')]
+    lacking = [n for n in result.missing_keys if not n.startswith('upscale') and not n.endswith('num_batches_tracked')]
     if lacking or result.unexpected_keys:
         raise ValueError(f'{path}: lacks {lacking}, has {result.unexpected_keys}')
 

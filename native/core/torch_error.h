@@ -8,10 +8,12 @@
 
 namespace torchvid {
 
+/// What LibTorch says first; what follows is about its own sources and settings.
+inline std::string FirstLine(const std::string& words) { return words.substr(0, words.find('\n')); }
+
 /// LibTorch's own words without its stack trace, as one of our errors: out of memory, or `code` for the rest.
 inline Error FromTorch(const c10::Error& error, const std::string& where, const std::string& code) {
-  std::string words = error.what_without_backtrace();
-  words = words.substr(0, words.find('\n'));
+  auto words = FirstLine(error.what_without_backtrace());
   const auto says = [&](const char* text) { return words.find(text) != std::string::npos; };
   const bool memory = dynamic_cast<const c10::OutOfMemoryError*>(&error) != nullptr ||
                       says("not enough memory") || says("can't allocate memory") || says("out of memory") ||

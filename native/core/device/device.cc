@@ -14,7 +14,7 @@
 #include <map>
 #include <mutex>
 
-#include "core/error.h"
+#include "core/torch_error.h"
 
 namespace torchvid {
 
@@ -49,9 +49,6 @@ class KeptWarnings : public c10::WarningHandler {
   void process(const c10::Warning& warning) override { words = warning.msg(); }
   std::string words;
 };
-
-/// The first line of an error, without what LibTorch says of its own settings.
-std::string FirstLine(const std::string& words) { return words.substr(0, words.find('\n')); }
 
 /// Runs `body`; "" or what it threw, in words.
 template <typename Body>

@@ -6,7 +6,7 @@
 #include <utility>
 
 #include "core/device/device.h"
-#include "core/error.h"
+#include "core/torch_error.h"
 #include "core/train/autocast_scope.h"
 
 namespace torchvid {
@@ -33,8 +33,6 @@ Batch OwnCopy(const Batch& batch, at::Device device) {
 std::string KindOf(const at::Tensor& tensor) {
   return tensor.defined() ? std::string(toString(tensor.scalar_type())) + ShapeText(tensor.sizes()) : "none";
 }
-
-std::string FirstLine(const std::string& words) { return words.substr(0, words.find('\n')); }
 
 }  // namespace
 
