@@ -223,8 +223,10 @@ void Trainer::Restore(const TensorMap& state, int64_t step) {
   }
   optimizer_.Restore(optimizer);
   for (const auto& [name, tensor] : optimizer_.parameters()) {
-    if (const auto* saved = find("torchvid.gradient." + name))
-      tensor.mutable_grad() = saved->to(tensor.options()).clone();
+    const auto* saved = find("torchvid.gradient." + name);
+    if (saved == nullptr) continue;
+    if (saved->sizes() != tensor.sizes()) throw mismatch("torchvid.gradient." + name);
+    tensor.mutable_grad() = at::empty_like(tensor.detach()).copy_(*saved);  // laid out as the parameter is
   }
   const auto* random = find("torchvid.random");
   if (random == nullptr) throw mismatch("torchvid.random");
