@@ -13,6 +13,7 @@
 #include "core/graph/pooling.h"
 #include "core/graph/shape_ops.h"
 #include "core/graph/time_convolution.h"
+#include "core/graph/upsample.h"
 
 namespace torchvid {
 
@@ -203,25 +204,6 @@ Kernel BindDropout(Attributes& a) {
 
 // ---- resizing, joining
 // ----------------------------------------------------------------------------
-
-Kernel BindUpsample(Attributes& a) {
-  const double scale = a.Number("scale", 0);
-  const bool align = a.Flag("alignCorners", false);
-  const auto mode = a.Text("mode", "bilinear");
-  if (mode != "bilinear" && mode != "nearest")
-    throw InvalidArgument("attribute 'mode' must be 'bilinear' or 'nearest'.");
-  return [=](const TensorList& inputs, const TensorList&, const RunContext&) {
-    const auto& x = inputs[0];
-    if (inputs.size() < 2 && scale <= 0)
-      throw ShapeError("give a 'scale' above 0, or a second input whose size to take.");
-    const std::vector<int64_t> size =
-        inputs.size() > 1
-            ? std::vector<int64_t>{inputs[1].size(2), inputs[1].size(3)}
-            : std::vector<int64_t>{static_cast<int64_t>(static_cast<double>(x.size(2)) * scale),
-                                   static_cast<int64_t>(static_cast<double>(x.size(3)) * scale)};
-    return mode == "bilinear" ? at::upsample_bilinear2d(x, size, align) : at::upsample_nearest2d(x, size);
-  };
-}
 
 /// Cuts the first input to the height and width of the second: of a surplus d, floor(d / 2) goes at the top
 /// and left, the rest at the bottom and right.

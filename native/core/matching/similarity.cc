@@ -57,13 +57,19 @@ Nearest FindNearest(const at::Tensor& query, const at::Tensor& keys, bool with_i
   return nearest;
 }
 
+/// Rows of `keys` (R, C), which may be wanted more than once. On CUDA by the way whose gradient adds up in
+/// one order, so that one seed gives one result.
+at::Tensor RowsAt(const at::Tensor& keys, const at::Tensor& rows) {
+  return keys.is_cpu() ? keys.index_select(0, rows) : keys.index({rows});
+}
+
 /// The cosine to the nearest of `keys`.
 at::Tensor SimilarityTo(const at::Tensor& query, const at::Tensor& keys) {
   if (keys.size(0) == 0) return at::full({query.size(0)}, kNoSimilarity, query.options());
   const bool gradients = c10::GradMode::is_enabled() && (query.requires_grad() || keys.requires_grad());
   const auto nearest = FindNearest(query.detach(), keys.detach(), gradients);
   if (!gradients) return nearest.value;
-  return (query * keys.index_select(0, nearest.index)).sum(1);
+  return (query * RowsAt(keys, nearest.index)).sum(1);
 }
 
 }  // namespace
@@ -214,8 +220,7 @@ at::Tensor LocalSimilarities(const at::Tensor& query, const at::Tensor& keys, co
       query.detach().contiguous(), keys.detach().contiguous(), labels.detach(), window);
   if (!c10::GradMode::is_enabled() || !(query.requires_grad() || keys.requires_grad())) return best.value;
   const auto channels = query.size(2);
-  const auto chosen = keys.reshape({-1, channels})
-                          .index_select(0, best.index.clamp_min(0).flatten())
+  const auto chosen = RowsAt(keys.reshape({-1, channels}), best.index.clamp_min(0).flatten())
                           .view({labels.size(0), 2, -1, channels});
   const auto products = (query.reshape({1, 1, -1, channels}) * chosen).sum(3);
   return at::where(best.index.ge(0), products, best.value);
