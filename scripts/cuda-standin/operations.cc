@@ -142,6 +142,18 @@ void CopyInto(const at::IValue& place, const at::IValue& result) {
 
 bool IsTensors(const at::IValue& value) { return value.isTensor() || value.isTensorList(); }
 
+/// While it lives, sums over repeated places are added up in one order, as CUDA's kernel does.
+class InOrder {
+ public:
+  InOrder() : before_(at::globalContext().deterministicAlgorithms()) {
+    at::globalContext().setDeterministicAlgorithms(true, /*warn_only=*/true);
+  }
+  ~InOrder() { at::globalContext().setDeterministicAlgorithms(before_, /*warn_only=*/false); }
+
+ private:
+  bool before_;
+};
+
 /// An operation with its arguments on the host.
 struct Call {
   c10::OperatorHandle operation;
@@ -162,6 +174,8 @@ struct Call {
         stack.push_back(value);
       }
     }
+    std::optional<InOrder> in_order;
+    if (operation.operator_name().name == "aten::_index_put_impl_") in_order.emplace();
     operation.callBoxed(stack);
     return stack;
   }
